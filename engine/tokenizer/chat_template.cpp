@@ -1,0 +1,145 @@
+// render_chat: a conversation in the model's own format, by its Jinja template.
+//
+// A template comes with the model file and is as little trusted as the rest of it. What is bounded:
+// its length, the length and nesting of one {{ }} or {% %} block, and the stack (parsing and
+// evaluation are recursive, so they run on a thread with a stack sized for that length). Templates
+// can read nothing but the values given here: the engine has no access to files or the network.
+// What is NOT bounded, because the engine offers no hook: time and memory of a template that loops
+// over large ranges, and the recursion of a macro that calls itself without end.
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <minja/minja.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "engine/base/utf8.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace layerscope::tokenizer {
+namespace {
+
+/// Several times the longest that models come with (about 20 KB).
+constexpr std::size_t kMaxTemplateBytes = 128U << 10U;
+constexpr std::size_t kMaxBlockBytes = 16U << 10U;
+constexpr int kMaxNesting = 64;
+/// Reserved, not used, unless a template needs it. The standard library's regular expressions, with
+/// which the engine finds the end of plain text, recurse once or more per character.
+constexpr std::size_t kStackBytes = 512U << 20U;
+
+/// Runs `body` on a thread of its own with a large stack, and waits for it.
+Status run_with_large_stack(const std::function<void()>& body) {
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) {
+    return internal_error("cannot prepare a thread for the chat template");
+  }
+  pthread_t thread;
+  const auto entry = [](void* argument) -> void* {
+    (*static_cast<const std::function<void()>*>(argument))();
+    return nullptr;
+  };
+  const bool started =
+      pthread_attr_setstacksize(&attributes, kStackBytes) == 0 &&
+      pthread_create(&thread, &attributes, entry, const_cast<std::function<void()>*>(&body)) == 0;
+  pthread_attr_destroy(&attributes);
+  if (!started) {
+    return internal_error("cannot start a thread for the chat template");
+  }
+  pthread_join(thread, nullptr);
+  return {};
+}
+
+/// Checks one block's length and nesting; brackets inside strings count too, which only errs on the
+/// safe side.
+Status check_block(std::string_view block, std::size_t begin) {
+  if (block.size() > kMaxBlockBytes) {
+    return invalid_input(fmt::format("the chat template has a block of {} bytes at offset {}, more "
+                                     "than the {} that are accepted",
+                                     block.size(), begin, kMaxBlockBytes));
+  }
+  int depth = 0;
+  for (const char c : block) {
+    depth += c == '(' || c == '[' || c == '{' ? 1 : 0;
+    depth -= (c == ')' || c == ']' || c == '}') && depth > 0 ? 1 : 0;
+    if (depth > kMaxNesting) {
+      return invalid_input(fmt::format("the chat template nests more than {} brackets in the block "
+                                       "at offset {}",
+                                       kMaxNesting, begin));
+    }
+  }
+  return {};
+}
+
+Status check_template(std::string_view source) {
+  if (source.empty()) {
+    return invalid_input("the model has no chat template; give the prompt as plain text");
+  }
+  if (source.size() > kMaxTemplateBytes) {
+    return invalid_input(fmt::format("the chat template has {} bytes, more than the {} that are "
+                                     "accepted",
+                                     source.size(), kMaxTemplateBytes));
+  }
+  for (std::size_t begin = source.find('{'); begin != std::string_view::npos;) {
+    const char kind = begin + 1 < source.size() ? source[begin + 1] : '\0';
+    if (kind != '{' && kind != '%') {
+      begin = source.find('{', begin + 1);
+      continue;
+    }
+    const std::size_t close = source.find(kind == '{' ? "}}" : "%}", begin + 2);
+    const std::size_t end = std::min(close, source.size() - 2) + 2;
+    LS_CHECK(check_block(source.substr(begin, end - begin), begin));
+    begin = source.find('{', end);
+  }
+  return {};
+}
+
+std::string render(const std::string& source, nlohmann::ordered_json values) {
+  // As the models' own library renders them: block lines leave neither their newline nor indentation.
+  const minja::Options options{
+      .trim_blocks = true, .lstrip_blocks = true, .keep_trailing_newline = false};
+  const auto root = minja::Parser::parse(source, options);
+  return root->render(minja::Context::make(minja::Value(std::move(values))));
+}
+
+/// The engine's messages go on with an excerpt of the template over several lines: the first says it.
+std::string first_line(std::string_view message) {
+  return utf8_escape(message.substr(0, std::min(message.find('\n'), std::size_t{300})));
+}
+
+}  // namespace
+
+Result<std::string> render_chat(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
+                                bool add_generation_prompt) {
+  LS_CHECK(check_template(tokenizer.chat_template()));
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const ChatMessage& message : messages) {
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  }
+  const nlohmann::ordered_json values = {
+      {"messages", std::move(list)},
+      {"add_generation_prompt", add_generation_prompt},
+      {"bos_token", std::string(tokenizer.piece(tokenizer.bos()))},
+      {"eos_token", std::string(tokenizer.piece(tokenizer.eos()))},
+  };
+  std::string text;
+  std::string failure;
+  LS_CHECK(run_with_large_stack([&] {
+    try {
+      text = render(tokenizer.chat_template(), values);
+    } catch (const std::exception& error) {
+      failure = error.what();
+    } catch (...) {
+      failure = "unknown error";
+    }
+  }));
+  if (!failure.empty()) {
+    return invalid_input(fmt::format("the model's chat template fails: {}", first_line(failure)));
+  }
+  return text;
+}
+
+}  // namespace layerscope::tokenizer

@@ -1,0 +1,38 @@
+// Vocab: everything a tokenizer is built from, independent of the file that it came from.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/format/model_file.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace layerscope::tokenizer {
+
+struct Vocab {
+  std::string model;  ///< "gpt2" (byte-level BPE) or "llama" (SPM)
+  std::string pre;    ///< Pre-tokenizer of a BPE model
+  std::string chat_template;
+  std::vector<std::string> pieces;
+  std::vector<TokenType> types;     ///< As many as pieces.
+  std::vector<float> scores;        ///< SPM: as many as pieces, none a NaN.
+  std::vector<std::string> merges;  ///< BPE: "left right", best first.
+  std::int32_t bos = -1, eos = -1, unk = -1;
+  std::vector<std::int32_t> end_ids;  ///< Further tokens that end a generation (eot, eom).
+  bool add_bos = false, add_eos = false, add_space_prefix = false;
+  /// White space after special tokens is dropped (what the reference does for Phi-3).
+  bool strip_after_special = false;
+};
+
+/// Reads `tokenizer.ggml.*`. Errors (kInvalidInput): missing keys, lists of different lengths, types
+/// or ids out of range, scores that are no numbers.
+Result<Vocab> vocab_from_model(const format::ModelFile& file);
+
+/// Builds the tokenizer for a vocabulary. Errors (kInvalidInput): unknown model or pre-tokenizer,
+/// merges of unknown tokens, bytes that nothing stands for.
+Result<std::shared_ptr<const Tokenizer>> build_tokenizer(Vocab vocab);
+
+}  // namespace layerscope::tokenizer
