@@ -1,0 +1,75 @@
+// Backend: runs the decoder of a model. The CPU implements it now; CUDA joins behind the same
+// interface.
+//
+// Owner: the thread that created it (the session's worker). Only `forward` is long; it polls its
+// stop token between layers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/capture/frame.h"
+#include "engine/model/model.h"
+
+namespace layerscope::backend {
+
+struct ForwardRequest {
+  std::span<const std::int32_t> ids;  ///< at least one
+  int position = 0;                   ///< of ids[0]; must equal kv_len()
+  bool all_logits = false;            ///< logits of every token instead of the last one
+  capture::Request capture;
+  std::stop_token stop;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// Evaluates the tokens and appends them to the KV cache. `logits` becomes [1 or n, vocab_rows].
+  /// `captured` is reset and filled according to the request. Capturing never changes a logit.
+  /// Errors: kInvalidInput (an id outside the embedding, context full), kCancelled (the cache then
+  /// still ends before `position`).
+  virtual Status forward(const ForwardRequest& request, std::vector<float>& logits,
+                         capture::PassCapture& captured) = 0;
+
+  /// Forgets positions ≥ `length`.
+  virtual void truncate(int length) = 0;
+
+  /// Recomputes the attention row of query `position` of one head from the Q and K caches:
+  /// `position + 1` probabilities.
+  virtual void attention_row(int layer, int head, int position, std::span<float> out) const = 0;
+
+  [[nodiscard]] virtual int kv_len() const = 0;
+  [[nodiscard]] virtual int context() const = 0;
+  [[nodiscard]] virtual std::string name() const = 0;         ///< "cpu"
+  [[nodiscard]] virtual std::string description() const = 0;  ///< "CPU · 2 threads"
+  /// Bytes of the caches and of work space (weights not counted).
+  [[nodiscard]] virtual std::uint64_t cache_bytes() const = 0;
+};
+
+struct BackendOptions {
+  std::string kind = "auto";  ///< auto, cpu, cuda
+  int threads = 0;            ///< 0 = all
+  int context = 0;            ///< slots; 0 = min(the model's, 4,096)
+};
+
+/// A device as `devices` lists it.
+struct DeviceInfo {
+  std::string backend;
+  std::string name;
+  bool usable = false;
+  std::string reason;  ///< why not, or why it would be chosen
+};
+std::vector<DeviceInfo> list_devices(int threads);
+
+/// Creates a backend for `model`. Errors: kUsage (unknown kind), kDevice (not available, too little
+/// memory for the context: the sentence has the numbers).
+Result<std::unique_ptr<Backend>> create_backend(std::shared_ptr<const model::Model> model,
+                                                const BackendOptions& options);
+
+}  // namespace layerscope::backend

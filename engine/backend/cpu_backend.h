@@ -1,0 +1,57 @@
+// CpuBackend: the decoder on the CPU, float32 activations, weights in their file type.
+//
+// It is the default where no GPU is usable, and the float32 oracle of other backends.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "engine/backend/kv_cache.h"
+#include "engine/base/thread_pool.h"
+
+namespace layerscope::backend {
+
+class CpuBackend final : public Backend {
+ public:
+  static Result<std::unique_ptr<Backend>> create(std::shared_ptr<const model::Model> model,
+                                                 int threads, int context);
+
+  Status forward(const ForwardRequest& request, std::vector<float>& logits,
+                 capture::PassCapture& captured) override;
+  void truncate(int length) override;
+  void attention_row(int layer, int head, int position, std::span<float> out) const override;
+  [[nodiscard]] int kv_len() const override { return kv_len_; }
+  [[nodiscard]] int context() const override { return context_; }
+  [[nodiscard]] std::string name() const override { return "cpu"; }
+  [[nodiscard]] std::string description() const override;
+  [[nodiscard]] std::uint64_t cache_bytes() const override { return cache_.bytes(); }
+
+ private:
+  CpuBackend(std::shared_ptr<const model::Model> model, KvCache cache, int threads, int context);
+
+  /// Activations of one pass, row-major, one row per token.
+  struct Buffers {
+    std::vector<float> residual;  ///< [tokens, hidden]
+    std::vector<float> normed;    ///< [tokens, hidden]
+    std::vector<float> q;         ///< [tokens, heads · head_dim]
+    std::vector<float> k, v;      ///< [tokens, kv_heads · head_dim]
+    std::vector<float> context;   ///< [tokens, heads · head_dim]
+    std::vector<float> block;     ///< [tokens, hidden], what a block adds
+    std::vector<float> gate, up;  ///< [tokens, ffn]
+    std::vector<float> act;       ///< [tokens, ffn]
+    std::vector<float> probs;     ///< [heads, context], where rows are not captured
+    std::vector<float> cos_sin;   ///< [tokens, rope_dim]
+  };
+  class Pass;
+
+  std::shared_ptr<const model::Model> model_;
+  KvCache cache_;
+  ThreadPool pool_;
+  int context_;
+  int kv_len_ = 0;
+  Buffers buffers_;
+};
+
+}  // namespace layerscope::backend
