@@ -1,0 +1,54 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "engine/cli/commands.h"
+
+namespace layerscope::cli {
+
+int run(int argc, char** argv) {
+  CLI::App app("Layerscope without a window: generate, inspect, tokenize, measure.",
+               "layerscope-cli");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "layerscope-cli 0.1.0");
+  std::vector<std::pair<const char*, Runner>> commands;
+  commands.emplace_back("generate", add_generate(app));
+  commands.emplace_back("inspect", add_inspect(app));
+  commands.emplace_back("tokenize", add_tokenize(app));
+  commands.emplace_back("detokenize", add_detokenize(app));
+  commands.emplace_back("bench", add_bench(app));
+  commands.emplace_back("devices", add_devices(app));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {  // --help, --version
+      return app.exit(error);
+    }
+    fmt::print(stderr, "error: {} (see --help)\n", error.what());
+    return exit_code(ErrorCode::kUsage);
+  }
+  for (const auto& [name, runner] : commands) {
+    if (!app.got_subcommand(name)) {
+      continue;
+    }
+    try {
+      const Status status = runner();
+      if (!status.ok()) {
+        std::fflush(stdout);
+        fmt::print(stderr, "error: {}\n", status.error().message);
+        return exit_code(status.error().code);
+      }
+      return 0;
+    } catch (const std::exception& error) {  // out of memory, a library's own exceptions
+      fmt::print(stderr, "error: {}\n", error.what());
+      return exit_code(ErrorCode::kInternal);
+    }
+  }
+  return exit_code(ErrorCode::kUsage);
+}
+
+}  // namespace layerscope::cli

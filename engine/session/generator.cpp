@@ -1,0 +1,196 @@
+#include "engine/session/generator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace layerscope::session {
+
+using capture::Choice;
+using capture::Origin;
+using capture::TokenFrame;
+
+namespace {
+
+/// Tokens per prefill pass: large enough to reuse each converted weight, small enough that
+/// cancelling and progress stay quick (a pass polls its stop token once per layer).
+constexpr std::size_t kBatch = 64;
+
+std::uint64_t row_bytes(const TokenFrame& frame) {
+  return frame.attention != nullptr ? frame.attention->size() * sizeof(float) : 0;
+}
+
+}  // namespace
+
+Generator::Generator(std::shared_ptr<const model::Model> model,
+                     std::unique_ptr<backend::Backend> backend)
+    : model_(std::move(model)), backend_(std::move(backend)), sampler_(model_->usable_rows()) {}
+
+void Generator::reset() {
+  backend_->truncate(0);
+  ids_.clear();
+  frames_.clear();
+  logits_.clear();
+  summary_ = {};
+  attention_bytes_ = 0;
+  first_kept_ = 0;
+}
+
+Status Generator::evaluate(std::span<const std::int32_t> ids, bool logits_for_all,
+                           std::stop_token stop, const std::function<void(std::size_t)>& progress) {
+  const auto context = static_cast<std::size_t>(backend_->context());
+  if (ids_.size() + ids.size() > context) {
+    return invalid_input(
+        fmt::format("the prompt has {} tokens, but the context holds {}; shorten it "
+                    "or raise --context",
+                    ids_.size() + ids.size(), context));
+  }
+  for (std::size_t begin = 0; begin < ids.size(); begin += kBatch) {
+    const std::size_t n = std::min(kBatch, ids.size() - begin);
+    LS_CHECK(pass(ids.subspan(begin, n), logits_for_all, Origin::kPrompt, stop));
+    if (progress) {
+      progress(begin + n);
+    }
+  }
+  return {};
+}
+
+Result<std::int32_t> Generator::choose() const {
+  if (logits_.empty()) {
+    return internal_error("nothing has been evaluated yet, so no token can be chosen");
+  }
+  return sampler_.sample(logits_, ids_, sampler_settings);
+}
+
+Choice Generator::describe(std::int32_t id, Origin origin) const {
+  return sampler_.describe(logits_, id, origin, summary_);
+}
+
+Status Generator::append(std::int32_t id, Origin origin, std::stop_token stop) {
+  if (backend_->kv_len() >= backend_->context()) {
+    return invalid_input(fmt::format("the context of {} tokens is full", backend_->context()));
+  }
+  return pass(std::span(&id, 1), false, origin, stop);
+}
+
+Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, Origin origin,
+                       const std::stop_token& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  backend::ForwardRequest request;
+  request.ids = ids;
+  request.position = backend_->kv_len();
+  request.all_logits = logits_for_all;
+  request.capture = capture;
+  request.stop = stop;
+  std::vector<float> logits;
+  LS_CHECK(backend_->forward(request, logits, captured_));
+  const double ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() /
+      static_cast<double>(ids.size());
+  if (on_pass) {
+    on_pass(captured_, logits);
+  }
+  const auto vocab = static_cast<std::size_t>(model_->spec.vocab_rows);
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    // The distribution before this token is still in logits_ / summary_, where it was computed.
+    Choice choice = logits_.empty() ? Choice{} : describe(ids[t], origin);
+    choice.origin = origin;
+    const bool has_logits = logits_for_all || t + 1 == ids.size();
+    if (has_logits) {
+      const std::size_t row = logits_for_all ? t : 0;
+      logits_.assign(logits.begin() + static_cast<std::ptrdiff_t>(row * vocab),
+                     logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * vocab));
+      summary_ = sampler_.summarize(logits_);
+    } else {
+      logits_.clear();
+    }
+    frames_.push_back(make_frame(t, ids[t], choice, ms));
+    ids_.push_back(ids[t]);
+    attention_bytes_ += row_bytes(*frames_.back());
+  }
+  drop_old_rows();
+  return {};
+}
+
+std::shared_ptr<const TokenFrame> Generator::make_frame(std::size_t token, std::int32_t id,
+                                                        const Choice& choice, double ms) {
+  auto frame = std::make_shared<TokenFrame>();
+  frame->serial = next_serial_++;
+  frame->position = static_cast<std::int32_t>(frames_.size());
+  frame->id = id;
+  frame->choice = choice;
+  frame->n_layers = captured_.n_layers;
+  frame->n_heads = captured_.n_heads;
+  frame->eval_ms = ms;
+  if (!captured_.taps.empty()) {
+    const std::size_t n_taps = captured_.taps.size() / static_cast<std::size_t>(captured_.n_tokens);
+    const std::size_t n_heads =
+        captured_.heads.size() / static_cast<std::size_t>(captured_.n_tokens);
+    const auto slice = [token](const auto& all, std::size_t n) {
+      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(token * n);
+      return std::remove_cvref_t<decltype(all)>(begin, begin + static_cast<std::ptrdiff_t>(n));
+    };
+    frame->taps = slice(captured_.taps, n_taps);
+    frame->heads = slice(captured_.heads, n_heads);
+  }
+  if (token < captured_.attention.size()) {
+    frame->attention =
+        std::make_shared<const std::vector<float>>(std::move(captured_.attention[token]));
+  }
+  if (!logits_.empty()) {
+    frame->logits = summary_;
+  }
+  return frame;
+}
+
+void Generator::drop_old_rows() {
+  // The newest frame always keeps its rows.
+  while (attention_bytes_ > attention_budget && first_kept_ + 1 < frames_.size()) {
+    const TokenFrame& old = *frames_[first_kept_];
+    if (old.attention != nullptr) {
+      attention_bytes_ -= row_bytes(old);
+      auto slim = std::make_shared<TokenFrame>(old);
+      slim->attention.reset();
+      frames_[first_kept_] = std::move(slim);
+    }
+    ++first_kept_;
+  }
+}
+
+Status Generator::rewind(int position, std::stop_token stop) {
+  if (position < 0 || static_cast<std::size_t>(position) >= frames_.size()) {
+    return usage_error(fmt::format("cannot rewind to position {}: {} tokens are evaluated",
+                                   position, frames_.size()));
+  }
+  const auto keep = static_cast<std::size_t>(position) + 1;
+  if (keep == frames_.size() && !logits_.empty()) {
+    return {};
+  }
+  backend_->truncate(position);
+  backend::ForwardRequest request;
+  request.ids = std::span(&ids_[keep - 1], 1);
+  request.position = position;
+  request.stop = stop;
+  std::vector<float> logits;
+  capture::PassCapture unused;
+  const Status status = backend_->forward(request, logits, unused);
+  const std::size_t left = status.ok() ? keep : keep - 1;  // cancelled: that token is gone as well
+  for (std::size_t i = left; i < frames_.size(); ++i) {
+    attention_bytes_ -= row_bytes(*frames_[i]);
+  }
+  frames_.resize(left);
+  ids_.resize(left);
+  first_kept_ = std::min(first_kept_, left);
+  logits_ = std::move(logits);
+  summary_ = logits_.empty() ? capture::LogitSummary{} : sampler_.summarize(logits_);
+  LS_CHECK(status);
+  if (!frames_.back()->logits) {  // a prompt token whose distribution had not been computed
+    auto frame = std::make_shared<TokenFrame>(*frames_.back());
+    frame->logits = summary_;
+    frames_.back() = std::move(frame);
+  }
+  return {};
+}
+
+}  // namespace layerscope::session

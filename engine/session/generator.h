@@ -1,0 +1,92 @@
+// Generator: a model, a backend and a sampler turned into frames, token by token, on one thread.
+//
+// The session's worker drives it for the window, the command line drives it directly. It holds the
+// tokens and frames of the present session; frames never change once made.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "engine/base/result.h"
+#include "engine/capture/frame.h"
+#include "engine/model/model.h"
+#include "engine/session/sampler.h"
+
+namespace layerscope::session {
+
+class Generator {
+ public:
+  /// Called after each pass with what it captured, tensors included (traces, tests).
+  using PassCallback =
+      std::function<void(const capture::PassCapture&, std::span<const float> logits)>;
+
+  Generator(std::shared_ptr<const model::Model> model, std::unique_ptr<backend::Backend> backend);
+
+  /// Forgets everything evaluated.
+  void reset();
+
+  /// Evaluates `ids` after what is there, in batches, and makes a frame for each. `progress` gets
+  /// the number of tokens done. With `logits_for_all` every frame gets its distribution (dearer:
+  /// one head product per token). Errors: context full, cancelled (whole batches stay), a bad id.
+  Status evaluate(std::span<const std::int32_t> ids, bool logits_for_all, std::stop_token stop,
+                  const std::function<void(std::size_t)>& progress = {});
+
+  /// Chooses the next token from the present distribution. Needs at least one evaluated token.
+  Result<std::int32_t> choose() const;
+
+  /// Appends a chosen (or forced) token: evaluates it and makes its frame.
+  Status append(std::int32_t id, capture::Origin origin, std::stop_token stop);
+
+  /// Keeps positions [0, position] and re-evaluates the last of them for its logits (the cache
+  /// before it is reused). Error (kUsage): position out of range.
+  Status rewind(int position, std::stop_token stop);
+
+  [[nodiscard]] const std::vector<std::shared_ptr<const capture::TokenFrame>>& frames() const {
+    return frames_;
+  }
+  [[nodiscard]] const std::vector<std::int32_t>& ids() const { return ids_; }
+  /// Logits after the last token, [vocab_rows]; empty before the first.
+  [[nodiscard]] std::span<const float> logits() const { return logits_; }
+  [[nodiscard]] const capture::LogitSummary& summary() const { return summary_; }
+  /// How token `id` would stand in the present distribution.
+  [[nodiscard]] capture::Choice describe(std::int32_t id, capture::Origin origin) const;
+
+  [[nodiscard]] const model::Model& model() const { return *model_; }
+  [[nodiscard]] const std::shared_ptr<const model::Model>& shared_model() const { return model_; }
+  [[nodiscard]] const backend::Backend& backend() const { return *backend_; }
+
+  SamplerSettings sampler_settings;
+  capture::Request capture;
+  PassCallback on_pass;
+  /// Attention rows beyond this many bytes are dropped, oldest first (their statistics stay).
+  std::uint64_t attention_budget = ~std::uint64_t{0};
+  [[nodiscard]] std::uint64_t attention_bytes() const { return attention_bytes_; }
+  [[nodiscard]] std::uint64_t attention_dropped() const { return first_kept_; }
+
+ private:
+  Status pass(std::span<const std::int32_t> ids, bool logits_for_all, capture::Origin origin,
+              const std::stop_token& stop);
+  std::shared_ptr<const capture::TokenFrame> make_frame(std::size_t token, std::int32_t id,
+                                                        const capture::Choice& choice, double ms);
+  void drop_old_rows();
+
+  std::shared_ptr<const model::Model> model_;
+  std::unique_ptr<backend::Backend> backend_;
+  Sampler sampler_;
+  std::vector<std::int32_t> ids_;
+  std::vector<std::shared_ptr<const capture::TokenFrame>> frames_;
+  std::vector<float> logits_;
+  capture::LogitSummary summary_;
+  capture::PassCapture captured_;
+  std::uint64_t next_serial_ = 1;
+  std::uint64_t attention_bytes_ = 0;
+  std::size_t first_kept_ = 0;  ///< frames before it have lost their rows
+};
+
+}  // namespace layerscope::session

@@ -1,0 +1,32 @@
+#include "engine/session/model_info.h"
+
+#include <algorithm>
+
+namespace layerscope::session {
+
+std::shared_ptr<const ModelInfo> make_model_info(const model::Model& model) {
+  auto info = std::make_shared<ModelInfo>();
+  const model::DecoderSpec& spec = model.spec;
+  info->path = model.file->path;
+  info->name = model.name();
+  info->architecture = spec.architecture;
+  info->quantization = model.quantization();
+  info->n_params = model.n_params();
+  info->weight_bytes = model.weight_bytes();
+  info->n_layers = spec.n_layers;
+  info->n_heads = spec.n_heads;
+  info->n_kv_heads = spec.n_kv_heads;
+  info->head_dim = spec.head_dim;
+  info->hidden = spec.hidden;
+  info->ffn = spec.ffn;
+  info->vocab_rows = spec.vocab_rows;
+  info->n_tokens = model.tokenizer->n_tokens();
+  const std::vector<bool> usable = model.usable_rows();
+  info->n_padded = static_cast<int>(std::count(usable.begin(), usable.end(), false));
+  info->train_context = spec.train_context;
+  info->file = model.file;
+  info->tokenizer = model.tokenizer;
+  return info;
+}
+
+}  // namespace layerscope::session

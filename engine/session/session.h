@@ -1,0 +1,103 @@
+// Session: one worker thread that owns model, backend and capture; commands in, snapshots out.
+//
+// Any thread may call `send`, `snapshot` and `progress`. Commands are executed in order by the
+// worker; Pause and Stop also take effect inside a running command. The worker never waits for the
+// caller, and no lock is held while computing or calling `on_change`.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "engine/base/result.h"
+#include "engine/capture/frame.h"
+#include "engine/session/sampler.h"
+#include "engine/session/snapshot.h"
+
+namespace layerscope::session {
+
+/// Loads a model; on failure the present one stays and the snapshot's error says why.
+struct LoadModel {
+  std::string path;
+};
+struct Unload {};
+/// Sets a new prompt: clears the context, tokenises, does not evaluate yet. With `chat` the text
+/// becomes the user message of the model's own template. Errors land in the snapshot.
+struct SetPrompt {
+  std::string text;
+  bool chat = false;
+};
+/// Evaluates the prompt where that is still to do, then generates `n` tokens. n = 0 only evaluates.
+struct Step {
+  int n = 1;
+};
+/// Like Step without an end: until end of generation, full context, Pause, or `max_tokens` > 0.
+struct Run {
+  int max_tokens = 0;
+};
+struct Pause {};  ///< Finishes the current token.
+struct Stop {};   ///< Cancels at once, also loading and prompt evaluation; drops queued steps.
+/// Keeps positions [0, position]; the next token is chosen anew after it.
+struct Rewind {
+  int position = 0;
+};
+/// Appends token `id` instead of sampling one.
+struct ForceToken {
+  std::int32_t id = 0;
+};
+struct SetSampler {
+  SamplerSettings settings;
+};
+struct SetCapture {
+  capture::Request request;
+};
+/// Recomputes one head's whole map from the caches; it arrives as Snapshot::head_map.
+struct RequestHeadMap {
+  int layer = 0, head = 0;
+};
+
+using Command = std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind,
+                             ForceToken, SetSampler, SetCapture, RequestHeadMap>;
+
+struct SessionOptions {
+  std::string backend = "auto";                              ///< auto, cpu, cuda
+  int threads = 0;                                           ///< 0 = all
+  int context = 0;                                           ///< 0 = the model's own, at most 4,096
+  std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of attention rows kept
+  capture::Request capture{capture::Tier::kAttention, 0, 1 << 30, 0xFFFFFFFFU};
+  SamplerSettings sampler;
+  /// Called on the worker thread after each publication (the window passes its wake-up).
+  std::function<void()> on_change;
+};
+
+/// Progress of the long operation in hand; read without locks.
+struct Progress {
+  std::atomic<int> permille{-1};      ///< −1: nothing in hand
+  std::atomic<const char*> what{""};  ///< static text: "loading", "evaluating the prompt"
+};
+
+class Session {
+ public:
+  explicit Session(SessionOptions options);
+  ~Session();  ///< Stops the worker; returns within about 100 ms.
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  void send(Command command);
+  /// The latest state; never null.
+  [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const;
+  [[nodiscard]] const Progress& progress() const;
+  /// True when the queue is empty and the worker waits.
+  [[nodiscard]] bool idle() const;
+  /// Blocks until `idle()` (tests and the command line).
+  void wait_idle() const;
+
+ private:
+  class Worker;
+  std::unique_ptr<Worker> worker_;
+};
+
+}  // namespace layerscope::session

@@ -1,0 +1,113 @@
+// Snapshot: the immutable state of a session that the window draws from.
+//
+// Built by the worker thread, shared as shared_ptr<const Snapshot>. Frames live in immutable
+// chunks; a snapshot copies pointers, not data.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/capture/frame.h"
+#include "engine/format/model_file.h"
+#include "engine/session/sampler.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace layerscope::session {
+
+enum class State : std::uint8_t {
+  kEmpty,       ///< no model
+  kLoading,     ///< a model is being loaded (an earlier one may still be shown)
+  kIdle,        ///< ready: prompt set or generation paused
+  kEvaluating,  ///< the prompt is being evaluated
+  kRunning,     ///< generating
+};
+
+enum class StopReason : std::uint8_t { kNone, kMaxTokens, kEos, kStop, kCancelled, kContextFull };
+/// "max_tokens", "eos", "stop", "cancelled", "context_full", "".
+const char* stop_reason_name(StopReason reason);
+
+/// What a loaded model is; everything that the window and the command line show about it.
+struct ModelInfo {
+  std::string path;
+  std::string name;          ///< general.name, else the file's name
+  std::string architecture;  ///< "qwen2"
+  std::string quantization;  ///< "F16", "Q8_0", "Q8_0 + F32"
+  std::uint64_t n_params = 0;
+  std::uint64_t weight_bytes = 0;
+  int n_layers = 0, n_heads = 0, n_kv_heads = 0, head_dim = 0, hidden = 0, ffn = 0;
+  int vocab_rows = 0;     ///< rows of the head; those ≥ n_tokens or unused are padding
+  int n_tokens = 0;       ///< tokens of the list
+  int n_padded = 0;       ///< rows that no text can produce
+  int train_context = 0;  ///< the model's own context length
+  std::shared_ptr<const format::ModelFile> file;
+  std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
+};
+
+inline constexpr std::size_t kChunkFrames = 64;
+
+/// kChunkFrames consecutive frames (the last chunk may be shorter).
+struct FrameChunk {
+  std::vector<std::shared_ptr<const capture::TokenFrame>> frames;
+};
+
+struct Timing {
+  double load_s = 0.0;
+  double prefill_tok_s = 0.0;  ///< of the last prompt; 0 before
+  double decode_tok_s = 0.0;   ///< over the last run
+  double ms_per_token = 0.0;   ///< of the last tokens, smoothed
+};
+
+/// A whole attention map of one head, recomputed from the Q and K caches on request.
+struct HeadMap {
+  int layer = 0, head = 0;
+  std::uint64_t last_serial = 0;  ///< serial of the last frame that it covers
+  int n_tokens = 0;
+  std::vector<float> probabilities;  ///< [n_tokens][n_tokens], zero above the diagonal
+};
+
+struct Snapshot {
+  std::uint64_t version = 0;  ///< Raised with every publication.
+  State state = State::kEmpty;
+  StopReason stop_reason = StopReason::kNone;
+  std::shared_ptr<const ModelInfo> model;
+  std::string loading_path;             ///< while kLoading
+  std::string backend;                  ///< "cpu"
+  std::string backend_text;             ///< "CPU · 2 threads"
+  std::string backend_reason;           ///< why this backend
+  int context = 0;                      ///< slots of the KV cache
+  std::uint64_t device_bytes = 0;       ///< weights and caches
+  std::uint64_t history_bytes = 0;      ///< captured data held
+  std::uint64_t attention_dropped = 0;  ///< frames whose rows were dropped to stay in the budget
+
+  std::string prompt;    ///< as typed
+  bool chat = false;     ///< the prompt went through the chat template
+  std::string fed_text;  ///< the exact text that was tokenised
+  std::vector<std::int32_t> prompt_ids;
+  int n_generated = 0;               ///< tokens after the prompt
+  std::uint64_t session_serial = 0;  ///< raised by every new prompt and model
+  std::vector<std::shared_ptr<const FrameChunk>> chunks;
+  int n_frames = 0;  ///< evaluated positions
+
+  SamplerSettings sampler;
+  capture::Request capture;
+  Timing timing;
+  std::shared_ptr<const HeadMap> head_map;
+
+  std::uint64_t error_serial = 0;  ///< raised with every new error
+  std::string error;               ///< last error in words, empty when none
+
+  /// Frame at `position`, null when not evaluated.
+  [[nodiscard]] const capture::TokenFrame* frame(int position) const {
+    if (position < 0 || position >= n_frames) {
+      return nullptr;
+    }
+    const auto p = static_cast<std::size_t>(position);
+    return chunks[p / kChunkFrames]->frames[p % kChunkFrames].get();
+  }
+  [[nodiscard]] int n_prompt() const { return static_cast<int>(prompt_ids.size()); }
+};
+
+}  // namespace layerscope::session

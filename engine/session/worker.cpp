@@ -1,0 +1,454 @@
+#include "engine/session/worker.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "engine/session/model_info.h"
+
+namespace layerscope::session {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Multiply-adds up to which a prompt gets the distribution of every token, not only of the last:
+/// about 0.2 s on two cores.
+constexpr double kPromptLogitsBudget = 2e9;
+
+/// Weight of the newest token in the smoothed time per token.
+constexpr double kSmoothing = 0.2;
+
+/// Commands that Stop drops while they wait.
+bool is_long(const Command& command) {
+  return std::holds_alternative<LoadModel>(command) || std::holds_alternative<Step>(command) ||
+         std::holds_alternative<Run>(command) || std::holds_alternative<Rewind>(command) ||
+         std::holds_alternative<ForceToken>(command) ||
+         std::holds_alternative<RequestHeadMap>(command);
+}
+
+}  // namespace
+
+Session::Worker::Worker(SessionOptions options) : options_(std::move(options)) {
+  state_.sampler = options_.sampler;
+  state_.capture = options_.capture;
+  published_ = std::make_shared<Snapshot>(state_);
+  thread_ = std::thread([this] { loop(); });
+}
+
+Session::Worker::~Worker() {
+  {
+    const std::lock_guard lock(mutex_);
+    quitting_ = true;
+    running_stop_.request_stop();
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void Session::Worker::send(Command command) {
+  {
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t sequence = next_sequence_++;
+    if (std::holds_alternative<Pause>(command)) {
+      pause_sequence_ = sequence;
+    } else if (std::holds_alternative<Stop>(command)) {
+      stop_sequence_ = sequence;
+      pause_sequence_ = sequence;
+      running_stop_.request_stop();
+    }
+    queue_.push_back({sequence, std::move(command)});
+  }
+  changed_.notify_all();
+}
+
+std::shared_ptr<const Snapshot> Session::Worker::snapshot() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
+}
+
+bool Session::Worker::idle() const {
+  const std::lock_guard lock(mutex_);
+  return queue_.empty() && !busy_;
+}
+
+void Session::Worker::wait_idle() const {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return queue_.empty() && !busy_; });
+}
+
+bool Session::Worker::paused(std::uint64_t sequence) const {
+  const std::lock_guard lock(mutex_);
+  return quitting_ || pause_sequence_ > sequence;
+}
+
+/// Waits for the next command to execute; false when the session ends.
+bool Session::Worker::next(Queued& item) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return quitting_ || !queue_.empty(); });
+    if (quitting_) {
+      return false;
+    }
+    item = std::move(queue_.front());
+    queue_.pop_front();
+    if (item.sequence > stop_sequence_ || !is_long(item.command)) {
+      busy_ = true;
+      running_stop_ = std::stop_source();
+      running_sequence_ = item.sequence;
+      stop_ = running_stop_.get_token();
+      if (stop_sequence_ > item.sequence) {
+        running_stop_.request_stop();
+      }
+      return true;
+    }
+  }
+}
+
+void Session::Worker::loop() {
+  Queued item;
+  while (next(item)) {
+    execute(item);
+    {
+      const std::lock_guard lock(mutex_);
+      busy_ = false;
+    }
+    changed_.notify_all();
+  }
+}
+
+void Session::Worker::execute(const Queued& item) {
+  sequence_ = item.sequence;
+  std::visit([this](const auto& command) { handle(command); }, item.command);
+  progress_.permille = -1;
+  set_state(generator_ != nullptr ? State::kIdle : State::kEmpty);
+}
+
+void Session::Worker::set_state(State state) {
+  state_.state = state;
+  publish();
+}
+
+void Session::Worker::set_error(const Error& error) {
+  state_.error = error.message;
+  ++state_.error_serial;
+  spdlog::error("{}", error.message);
+}
+
+/// Records a failure (a cancellation is not one); true when `status` is ok.
+bool Session::Worker::report(const Status& status) {
+  if (status.ok()) {
+    return true;
+  }
+  if (status.error().code == ErrorCode::kCancelled) {
+    state_.stop_reason = StopReason::kCancelled;
+  } else {
+    set_error(status.error());
+  }
+  return false;
+}
+
+void Session::Worker::update_chunks() {
+  static const std::vector<std::shared_ptr<const capture::TokenFrame>> kNone;
+  const auto& frames = generator_ != nullptr ? generator_->frames() : kNone;
+  const std::size_t n_chunks = (frames.size() + kChunkFrames - 1) / kChunkFrames;
+  state_.chunks.resize(n_chunks);
+  for (std::size_t c = 0; c < n_chunks; ++c) {
+    const auto begin = frames.begin() + static_cast<std::ptrdiff_t>(c * kChunkFrames);
+    const auto end = frames.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(frames.size(), (c + 1) * kChunkFrames));
+    const auto& old = state_.chunks[c];
+    if (old == nullptr || !std::equal(begin, end, old->frames.begin(), old->frames.end())) {
+      auto chunk = std::make_shared<FrameChunk>();
+      chunk->frames.assign(begin, end);
+      state_.chunks[c] = std::move(chunk);
+    }
+  }
+  state_.n_frames = static_cast<int>(frames.size());
+  state_.n_generated = std::max(0, state_.n_frames - state_.n_prompt());
+}
+
+void Session::Worker::publish() {
+  update_chunks();
+  ++state_.version;
+  if (generator_ != nullptr) {
+    const std::size_t per_frame = sizeof(capture::TokenFrame) +
+                                  static_cast<std::size_t>(generator_->model().spec.n_layers + 1) *
+                                      capture::kNumTaps * sizeof(capture::TapStats);
+    state_.history_bytes = generator_->attention_bytes() + per_frame * generator_->frames().size();
+    state_.attention_dropped = generator_->attention_dropped();
+  }
+  auto snapshot = std::make_shared<const Snapshot>(state_);
+  {
+    const std::lock_guard lock(mutex_);
+    published_.swap(snapshot);
+  }
+  changed_.notify_all();
+  if (options_.on_change) {
+    options_.on_change();
+  }
+}
+
+// ---- Commands
+// ------------------------------------------------------------------------------------
+
+void Session::Worker::handle(const LoadModel& command) {
+  state_.error.clear();
+  state_.loading_path = command.path;
+  progress_.what = "loading";
+  progress_.permille = 0;
+  set_state(State::kLoading);
+  report(load(command.path));
+  state_.loading_path.clear();
+}
+
+Status Session::Worker::load(const std::string& path) {
+  const auto start = Clock::now();
+  LS_TRY(auto model, model::load_model(path, stop_, [this](double fraction) {
+           progress_.permille = static_cast<int>(fraction * 1000.0);
+         }));
+  backend::BackendOptions options{options_.backend, options_.threads, options_.context};
+  LS_TRY(auto backend, backend::create_backend(model, options));
+  // Everything that can fail is done: replace the present model.
+  generator_ = std::make_unique<Generator>(model, std::move(backend));
+  generator_->sampler_settings = state_.sampler;
+  generator_->capture = state_.capture;
+  generator_->attention_budget = options_.attention_budget;
+  state_.model = make_model_info(*model);
+  state_.backend = generator_->backend().name();
+  state_.backend_text = generator_->backend().description();
+  state_.backend_reason = backend::list_devices(options_.threads).front().reason;
+  state_.context = generator_->backend().context();
+  state_.device_bytes = model->weight_bytes() + generator_->backend().cache_bytes();
+  state_.prompt.clear();
+  state_.fed_text.clear();
+  state_.prompt_ids.clear();
+  state_.head_map.reset();
+  state_.stop_reason = StopReason::kNone;
+  state_.timing = {};
+  state_.timing.load_s = seconds_since(start);
+  ++state_.session_serial;
+  spdlog::info("loaded {} in {:.2f} s ({})", path, state_.timing.load_s, state_.backend_text);
+  return {};
+}
+
+void Session::Worker::handle(const Unload& /*command*/) {
+  generator_.reset();
+  const std::uint64_t version = state_.version;
+  const std::uint64_t session_serial = state_.session_serial;
+  const std::uint64_t error_serial = state_.error_serial;
+  Snapshot empty;
+  empty.version = version;
+  empty.session_serial = session_serial + 1;
+  empty.error_serial = error_serial;
+  empty.sampler = state_.sampler;
+  empty.capture = state_.capture;
+  state_ = std::move(empty);
+}
+
+void Session::Worker::handle(const SetPrompt& command) {
+  state_.error.clear();
+  report(set_prompt(command));
+}
+
+Status Session::Worker::set_prompt(const SetPrompt& command) {
+  if (generator_ == nullptr) {
+    return usage_error("no model is loaded, so the prompt has nowhere to go; open one first");
+  }
+  const tokenizer::Tokenizer& tokenizer = *state_.model->tokenizer;
+  std::string fed = command.text;
+  if (command.chat) {
+    const tokenizer::ChatMessage message{"user", command.text};
+    LS_TRY(fed, tokenizer::render_chat(tokenizer, std::span(&message, 1), true));
+  }
+  std::vector<std::int32_t> ids = tokenizer.encode(fed).ids;
+  if (ids.empty()) {
+    return invalid_input("the prompt is empty; write something to evaluate");
+  }
+  if (ids.size() > static_cast<std::size_t>(state_.context)) {
+    return invalid_input(
+        fmt::format("the prompt has {} tokens, but the context holds {}; shorten it "
+                    "or raise --context",
+                    ids.size(), state_.context));
+  }
+  generator_->reset();
+  state_.prompt = command.text;
+  state_.chat = command.chat;
+  state_.fed_text = std::move(fed);
+  state_.prompt_ids = std::move(ids);
+  state_.head_map.reset();
+  state_.stop_reason = StopReason::kNone;
+  ++state_.session_serial;
+  return {};
+}
+
+Status Session::Worker::prepare() {
+  if (generator_ == nullptr) {
+    return usage_error("no model is loaded; open one first");
+  }
+  if (state_.prompt_ids.empty()) {
+    return usage_error("there is no prompt yet; write one and set it first");
+  }
+  const std::size_t done = generator_->frames().size();
+  if (done >= state_.prompt_ids.size()) {
+    // After a cancelled rewind the distribution is missing: evaluate the last token once more.
+    return generator_->logits().empty() ? generator_->rewind(static_cast<int>(done) - 1, stop_)
+                                        : Status{};
+  }
+  const std::size_t left = state_.prompt_ids.size() - done;
+  const model::DecoderSpec& spec = generator_->model().spec;
+  const bool all = static_cast<double>(left) * spec.vocab_rows * spec.hidden <= kPromptLogitsBudget;
+  progress_.what = "evaluating the prompt";
+  progress_.permille = 0;
+  set_state(State::kEvaluating);
+  const auto start = Clock::now();
+  LS_CHECK(generator_->evaluate(std::span(state_.prompt_ids).subspan(done), all, stop_,
+                                [&](std::size_t n) {
+                                  progress_.permille = static_cast<int>(1000 * n / left);
+                                  publish();
+                                }));
+  progress_.permille = -1;
+  state_.timing.prefill_tok_s = static_cast<double>(left) / std::max(1e-9, seconds_since(start));
+  return {};
+}
+
+void Session::Worker::handle(const Step& command) {
+  state_.error.clear();
+  if (command.n <= 0) {
+    report(prepare());
+    return;
+  }
+  generate(command.n, false);
+}
+
+void Session::Worker::handle(const Run& command) {
+  state_.error.clear();
+  generate(command.max_tokens, true);
+}
+
+void Session::Worker::generate(int limit, bool stop_at_end) {
+  state_.stop_reason = StopReason::kNone;
+  if (!report(prepare())) {
+    return;
+  }
+  set_state(State::kRunning);
+  const auto start = Clock::now();
+  int done = 0;
+  while ((limit <= 0 || done < limit) && !paused(sequence_)) {
+    if (generator_->backend().kv_len() >= state_.context) {
+      state_.stop_reason = StopReason::kContextFull;
+      break;
+    }
+    const auto id = generator_->choose();
+    if (!id.ok()) {
+      set_error(id.error());
+      break;
+    }
+    if (!report(append(id.value(), capture::Origin::kSampled))) {
+      break;
+    }
+    ++done;
+    state_.timing.decode_tok_s = done / std::max(1e-9, seconds_since(start));
+    publish();
+    if (state_.model->tokenizer->is_end(id.value())) {
+      state_.stop_reason = StopReason::kEos;
+      if (stop_at_end) {
+        break;
+      }
+    }
+  }
+  if (limit > 0 && done == limit && stop_at_end && state_.stop_reason == StopReason::kNone) {
+    state_.stop_reason = StopReason::kMaxTokens;
+  }
+}
+
+Status Session::Worker::append(std::int32_t id, capture::Origin origin) {
+  LS_CHECK(generator_->append(id, origin, stop_));
+  const double ms = generator_->frames().back()->eval_ms;
+  double& smoothed = state_.timing.ms_per_token;
+  smoothed = smoothed <= 0.0 ? ms : smoothed + kSmoothing * (ms - smoothed);
+  return {};
+}
+
+void Session::Worker::handle(const Stop& /*command*/) {
+  if (state_.stop_reason == StopReason::kNone && generator_ != nullptr && state_.n_frames > 0) {
+    state_.stop_reason = StopReason::kCancelled;
+  }
+}
+
+void Session::Worker::handle(const Rewind& command) {
+  state_.error.clear();
+  if (generator_ == nullptr) {
+    report(usage_error("no model is loaded; open one first"));
+    return;
+  }
+  state_.stop_reason = StopReason::kNone;
+  report(generator_->rewind(command.position, stop_));
+}
+
+void Session::Worker::handle(const ForceToken& command) {
+  state_.error.clear();
+  state_.stop_reason = StopReason::kNone;
+  if (!report(prepare())) {
+    return;
+  }
+  if (!state_.model->tokenizer->is_usable(command.id)) {
+    report(usage_error(
+        fmt::format("token id {} cannot be forced: the vocabulary has no such token", command.id)));
+    return;
+  }
+  report(append(command.id, capture::Origin::kForced));
+}
+
+void Session::Worker::handle(const SetSampler& command) {
+  if (!report(validate(command.settings))) {
+    return;
+  }
+  state_.sampler = command.settings;
+  if (generator_ != nullptr) {
+    generator_->sampler_settings = command.settings;
+  }
+}
+
+void Session::Worker::handle(const SetCapture& command) {
+  state_.capture = command.request;
+  if (generator_ != nullptr) {
+    generator_->capture = command.request;
+  }
+}
+
+void Session::Worker::handle(const RequestHeadMap& command) {
+  if (generator_ == nullptr || generator_->frames().empty()) {
+    return;
+  }
+  const model::DecoderSpec& spec = generator_->model().spec;
+  if (command.layer < 0 || command.layer >= spec.n_layers || command.head < 0 ||
+      command.head >= spec.n_heads) {
+    report(
+        usage_error(fmt::format("there is no head {} in layer {}", command.head, command.layer)));
+    return;
+  }
+  auto map = std::make_shared<HeadMap>();
+  const auto n = generator_->frames().size();
+  map->layer = command.layer;
+  map->head = command.head;
+  map->n_tokens = static_cast<int>(n);
+  map->last_serial = generator_->frames().back()->serial;
+  map->probabilities.assign(n * n, 0.0F);
+  for (std::size_t q = 0; q < n; ++q) {
+    if (stop_.stop_requested()) {
+      return;
+    }
+    generator_->backend().attention_row(command.layer, command.head, static_cast<int>(q),
+                                        std::span(map->probabilities).subspan(q * n, q + 1));
+  }
+  state_.head_map = std::move(map);
+}
+
+}  // namespace layerscope::session

@@ -1,0 +1,98 @@
+// Session::Worker: the thread behind a Session. Private to engine/session.
+//
+// `queue_`, sequence numbers and the running command's stop source are guarded by mutex_;
+// everything below "worker thread only" belongs to the thread. A command with sequence number s is
+// interrupted by a Pause or Stop with a larger one, whether it is running or still queued.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/session/generator.h"
+#include "engine/session/session.h"
+
+namespace layerscope::session {
+
+class Session::Worker {
+ public:
+  explicit Worker(SessionOptions options);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void send(Command command);
+  [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const;
+  [[nodiscard]] bool idle() const;
+  void wait_idle() const;
+  [[nodiscard]] const Progress& progress() const { return progress_; }
+
+ private:
+  struct Queued {
+    std::uint64_t sequence = 0;
+    Command command;
+  };
+
+  void loop();
+  bool next(Queued& item);
+  void execute(const Queued& item);
+  [[nodiscard]] bool paused(std::uint64_t sequence) const;
+
+  // Worker thread only:
+  void handle(const LoadModel& command);
+  void handle(const Unload& command);
+  void handle(const SetPrompt& command);
+  void handle(const Step& command);
+  void handle(const Run& command);
+  void handle(const Pause&) {}
+  void handle(const Stop& command);
+  void handle(const Rewind& command);
+  void handle(const ForceToken& command);
+  void handle(const SetSampler& command);
+  void handle(const SetCapture& command);
+  void handle(const RequestHeadMap& command);
+
+  Status load(const std::string& path);
+  Status set_prompt(const SetPrompt& command);
+  /// Evaluates what is missing of the prompt, so that a token can be chosen.
+  Status prepare();
+  /// Generates until `limit` tokens (≤ 0: no limit), the end, Pause or Stop.
+  void generate(int limit, bool stop_at_end);
+  Status append(std::int32_t id, capture::Origin origin);
+  bool report(const Status& status);
+  void set_state(State state);
+  void publish();
+  void update_chunks();
+  void set_error(const Error& error);
+
+  SessionOptions options_;
+  Progress progress_;
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::deque<Queued> queue_;
+  std::uint64_t next_sequence_ = 1;
+  std::uint64_t pause_sequence_ = 0;
+  std::uint64_t stop_sequence_ = 0;
+  std::uint64_t running_sequence_ = 0;
+  std::stop_source running_stop_;
+  bool busy_ = false;
+  bool quitting_ = false;
+  std::shared_ptr<const Snapshot> published_;
+
+  // Worker thread only:
+  Snapshot state_;  ///< What the next publication says.
+  std::unique_ptr<Generator> generator_;
+  std::stop_token stop_;  ///< of the command in hand
+  std::uint64_t sequence_ = 0;
+
+  std::thread thread_;  ///< last: starts when everything else exists
+};
+
+}  // namespace layerscope::session
