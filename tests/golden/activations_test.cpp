@@ -25,7 +25,9 @@ constexpr double kRelative = 1e-5;
 class Captured {
  public:
   Captured(const std::string& model, const std::vector<std::int32_t>& ids, int cache)
-      : model_(load(golden(model, "model.gguf"))), n_(ids.size()), cache_(static_cast<std::size_t>(cache)) {
+      : model_(load(golden(model, "model.gguf"))),
+        n_(ids.size()),
+        cache_(static_cast<std::size_t>(cache)) {
     session::Generator generator = make_generator(model_, cache);
     generator.capture.tier = capture::Tier::kFull;
     generator.on_pass = [this](const capture::PassCapture& pass, std::span<const float>) {
@@ -41,13 +43,16 @@ class Captured {
   [[nodiscard]] const model::LayerWeights& layer(int l) const {
     return model_->weights.layers[static_cast<std::size_t>(l)];
   }
-  [[nodiscard]] const std::vector<float>& output_norm() const { return model_->weights.output_norm; }
+  [[nodiscard]] const std::vector<float>& output_norm() const {
+    return model_->weights.output_norm;
+  }
   [[nodiscard]] std::size_t n() const { return n_; }
 
   [[nodiscard]] Dense tap(Tap which, int l) const {
     const auto it = tensors_.find({which, l});
     EXPECT_NE(it, tensors_.end()) << capture::tap_name(which) << " of layer " << l;
-    return it == tensors_.end() ? Dense{} : Dense(it->second.values.begin(), it->second.values.end());
+    return it == tensors_.end() ? Dense{}
+                                : Dense(it->second.values.begin(), it->second.values.end());
   }
 
   /// Rows of a tap divided or reduced by a vector of the row's width.
@@ -55,7 +60,8 @@ class Captured {
                                  const std::function<double(double, double)>& f) const {
     Dense values = tap(which, l);
     for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = f(values[i], vector.empty() ? 0.0 : static_cast<double>(vector[i % vector.size()]));
+      values[i] =
+          f(values[i], vector.empty() ? 0.0 : static_cast<double>(vector[i % vector.size()]));
     }
     return values;
   }
@@ -74,7 +80,9 @@ class Captured {
   }
 
   /// [a][b] → [b][a]
-  static Dense transpose(const Dense& x, std::size_t a, std::size_t b) { return swap_outer(x, a, b, 1); }
+  static Dense transpose(const Dense& x, std::size_t a, std::size_t b) {
+    return swap_outer(x, a, b, 1);
+  }
 
   /// Rows after the last one filled with zeros up to the cache's length.
   [[nodiscard]] Dense padded_rows(Dense x, std::size_t width) const {
@@ -142,9 +150,8 @@ Dense expected(const Captured& ours, const LoggedTensor& logged, int layer) {
   if (key == "embd") return ours.tap(Tap::kEmbedding, -1);
   if (key == "norm" && layer >= 0) {
     const bool attention = logged.source0.find("ffn_inp") == std::string::npos;
-    return attention
-               ? ours.per_column(Tap::kAttnNorm, layer, ours.layer(layer).attn_norm, divide)
-               : ours.per_column(Tap::kFfnNorm, layer, ours.layer(layer).ffn_norm, divide);
+    return attention ? ours.per_column(Tap::kAttnNorm, layer, ours.layer(layer).attn_norm, divide)
+                     : ours.per_column(Tap::kFfnNorm, layer, ours.layer(layer).ffn_norm, divide);
   }
   if (key == "attn_norm") return ours.tap(Tap::kAttnNorm, layer);
   const model::LayerWeights* w = layer >= 0 ? &ours.layer(layer) : nullptr;
@@ -156,10 +163,12 @@ Dense expected(const Captured& ours, const LoggedTensor& logged, int layer) {
   if (key == "Kcur") return projected(Tap::kK, Tap::kKRope, w->k_bias);
   if (key == "Vcur") return projected(Tap::kV, Tap::kV, w->v_bias);
   if (key == "Kcur (view)") return ours.tap(Tap::kKRope, layer);
-  if (key == "Vcur (reshaped)" || key == "Vcur (reshaped) (reshaped)") return ours.tap(Tap::kV, layer);
+  if (key == "Vcur (reshaped)" || key == "Vcur (reshaped) (reshaped)")
+    return ours.tap(Tap::kV, layer);
   const auto k_cache = [&] { return ours.padded_rows(ours.tap(Tap::kKRope, layer), kv * dim); };
   const auto v_cache = [&] {  // [kv_heads · head_dim][slots]
-    return Captured::transpose(ours.padded_rows(ours.tap(Tap::kV, layer), kv * dim), cache, kv * dim);
+    return Captured::transpose(ours.padded_rows(ours.tap(Tap::kV, layer), kv * dim), cache,
+                               kv * dim);
   };
   if (key == "cache_k_l (view)") return k_cache();
   if (key == "cache_k_l (view) (permuted)") return Captured::swap_outer(k_cache(), cache, kv, dim);
@@ -198,8 +207,9 @@ Dense expected(const Captured& ours, const LoggedTensor& logged, int layer) {
 
 /// Keeps the rows that the last layer of the reference keeps: those whose logits are wanted.
 Dense last_rows(const Dense& values, std::size_t wanted) {
-  return wanted < values.size() ? Dense(values.end() - static_cast<std::ptrdiff_t>(wanted), values.end())
-                                : values;
+  return wanted < values.size()
+             ? Dense(values.end() - static_cast<std::ptrdiff_t>(wanted), values.end())
+             : values;
 }
 
 int layer_of(const std::string& name) {
@@ -235,7 +245,8 @@ TEST_P(Activations, EvalCallbackLog_EveryTensor_Agrees) {
       values = expected(ours, tensor, layer_of(tensor.name));
     }
     ASSERT_FALSE(values.empty()) << "no tap of ours stands for it";
-    const auto total = static_cast<std::size_t>(tensor.ne[0] * tensor.ne[1] * tensor.ne[2] * tensor.ne[3]);
+    const auto total =
+        static_cast<std::size_t>(tensor.ne[0] * tensor.ne[1] * tensor.ne[2] * tensor.ne[3]);
     values = last_rows(values, total);
     ASSERT_EQ(values.size(), total);
     const auto indices = printed_indices(tensor.ne);
@@ -244,7 +255,8 @@ TEST_P(Activations, EvalCallbackLog_EveryTensor_Agrees) {
       const double mine = values[indices[i]];
       const double difference = std::fabs(mine - tensor.values[i]);
       worst = std::max(worst, difference);
-      ASSERT_LE(difference, kPrinted + kRelative * (1.0 + std::fabs(mine))) << "value " << indices[i];
+      ASSERT_LE(difference, kPrinted + kRelative * (1.0 + std::fabs(mine)))
+          << "value " << indices[i];
     }
     double sum = 0.0;
     double magnitude = 0.0;

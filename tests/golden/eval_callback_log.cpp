@@ -57,7 +57,8 @@ std::vector<std::size_t> printed_indices(const std::array<std::int64_t, 4>& ne) 
     for (const std::int64_t i2 : shown[2]) {
       for (const std::int64_t i1 : shown[1]) {
         for (const std::int64_t i0 : shown[0]) {
-          indices.push_back(static_cast<std::size_t>(((i3 * ne[2] + i2) * ne[1] + i1) * ne[0] + i0));
+          indices.push_back(
+              static_cast<std::size_t>(((i3 * ne[2] + i2) * ne[1] + i1) * ne[0] + i0));
         }
       }
     }

@@ -13,9 +13,9 @@ namespace layerscope::testing {
 
 struct LoggedTensor {
   std::string name, op;
-  std::string source0;  ///< "blk.0.attn_q.weight"
+  std::string source0;               ///< "blk.0.attn_q.weight"
   std::array<std::int64_t, 4> ne{};  ///< ne[0] varies fastest
-  std::vector<double> values;  ///< in the order printed
+  std::vector<double> values;        ///< in the order printed
   double sum = 0.0;
 };
 

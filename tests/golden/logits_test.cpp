@@ -88,7 +88,8 @@ TEST_P(Golden, Greedy_Continuation_EqualsReference) {
     ASSERT_TRUE(generator.append(id.value(), capture::Origin::kSampled, {}).ok());
   }
   EXPECT_EQ(mine, expected);
-  EXPECT_EQ(generator.model().tokenizer->is_end(mine.back()), reference.at("ended_by_eog").get<bool>());
+  EXPECT_EQ(generator.model().tokenizer->is_end(mine.back()),
+            reference.at("ended_by_eog").get<bool>());
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden,

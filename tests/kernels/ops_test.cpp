@@ -1,4 +1,5 @@
-// Fast kernels against the plain ones, over odd shapes, every dtype, poisoned outputs, special values.
+// Fast kernels against the plain ones, over odd shapes, every dtype, poisoned outputs, special
+// values.
 #include "kernels/ops.h"
 
 #include <gtest/gtest.h>
@@ -100,8 +101,8 @@ TEST_P(Matmul, Token_AloneAndAmongOthers_SameBits) {
     std::vector<float> alone(shape.rows, kPoison);
     const Product single{w, nullptr, alone.data(), shape.rows};
     matmul(one, &single, 1, x.data() + t * shape.cols, 1, shape.cols);
-    ASSERT_EQ(0, std::memcmp(alone.data(), together.data() + t * shape.rows,
-                             shape.rows * sizeof(float)))
+    ASSERT_EQ(
+        0, std::memcmp(alone.data(), together.data() + t * shape.rows, shape.rows * sizeof(float)))
         << "token " << t;
   }
 }
@@ -196,7 +197,8 @@ TEST(Rope, BothPairings_RotateByComplexMultiplication) {
 }
 
 TEST(Swiglu, WideRange_AgreesWithReference) {
-  std::vector<float> gate{-1e30F, -200.0F, -88.5F, -20.0F, -1.0F, -0.0F, 0.0F, 1.0F, 20.0F, 90.0F, 1e30F};
+  std::vector<float> gate{-1e30F, -200.0F, -88.5F, -20.0F, -1.0F, -0.0F,
+                          0.0F,   1.0F,    20.0F,  90.0F,  1e30F};
   const auto more = random_values(70, 2, 10.0F);
   gate.insert(gate.end(), more.begin(), more.end());
   std::vector<float> up(gate.size(), 1.5F), fast(gate.size(), kPoison), plain(gate.size(), kPoison);
@@ -229,7 +231,8 @@ TEST_P(Attention, RandomHead_AnyLength_AgreesWithReference) {
   const auto k = random_values(kv_len * dim, 2);
   const auto v = random_values(kv_len * dim, 3);
   AttentionHead head{q.data(), k.data(), v.data(), kv_len, dim, 0.37F, nullptr, nullptr, nullptr};
-  std::vector<float> p1(kv_len + 1, kPoison), p2(kv_len), o1(dim + 1, kPoison), o2(dim), s1(kv_len), s2(kv_len);
+  std::vector<float> p1(kv_len + 1, kPoison), p2(kv_len), o1(dim + 1, kPoison), o2(dim), s1(kv_len),
+      s2(kv_len);
   AttentionSummary a, b;
   head.probs = p1.data();
   head.out = o1.data();
@@ -264,10 +267,12 @@ INSTANTIATE_TEST_SUITE_P(Lengths, Attention,
                                             ::testing::Values(1U, 16U, 24U, 64U, 80U)));
 
 TEST(Attention, HugeScores_StayFinite) {
-  const std::vector<float> q{1000.0F, 0.0F}, k{100.0F, 0.0F, -100.0F, 0.0F}, v{1.0F, 2.0F, 3.0F, 4.0F};
+  const std::vector<float> q{1000.0F, 0.0F}, k{100.0F, 0.0F, -100.0F, 0.0F},
+      v{1.0F, 2.0F, 3.0F, 4.0F};
   std::vector<float> probs(2), out(2);
   AttentionSummary summary;
-  attention_head({q.data(), k.data(), v.data(), 2, 2, 1.0F, nullptr, probs.data(), out.data()}, &summary);
+  attention_head({q.data(), k.data(), v.data(), 2, 2, 1.0F, nullptr, probs.data(), out.data()},
+                 &summary);
   EXPECT_EQ(probs, (std::vector<float>{1.0F, 0.0F}));
   EXPECT_EQ(out, (std::vector<float>{1.0F, 2.0F}));
   EXPECT_EQ(summary.entropy, 0.0F);

@@ -15,7 +15,8 @@ using capture::PassCapture;
 using capture::Tap;
 using capture::Tier;
 
-const std::vector<std::int32_t> kIds{72, 101, 75, 83, 99, 220, 86, 78, 81, 75, 67, 3, 9, 27, 81, 243, 17};
+const std::vector<std::int32_t> kIds{72, 101, 75, 83, 99, 220, 86,  78, 81,
+                                     75, 67,  3,  9,  27, 81,  243, 17};
 
 std::vector<float> run(const std::string& path, Tier tier, std::vector<std::int32_t>* sampled) {
   auto generator = make_generator(load(path), 128);
@@ -48,8 +49,8 @@ TEST_P(CaptureTiers, Logits_AnyTier_SameBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, CaptureTiers,
-                         ::testing::Values(golden("qwen2", "model.gguf"), golden("llama", "model.gguf"),
-                                           demo_model()));
+                         ::testing::Values(golden("qwen2", "model.gguf"),
+                                           golden("llama", "model.gguf"), demo_model()));
 
 class Captured : public ::testing::Test {
  protected:
@@ -153,10 +154,10 @@ TEST_F(Captured, AttentionRows_EqualWholeTensorAndRecomputedRows) {
           ASSERT_EQ(row.size(), n);
           std::vector<float> again(n);
           generator_.backend().attention_row(tensor.layer, h, position, again);
-          const float* whole = tensor.values.data() +
-                               (static_cast<std::size_t>(h) * static_cast<std::size_t>(pass.n_tokens) +
-                                static_cast<std::size_t>(t)) *
-                                   keys;
+          const float* whole = tensor.values.data() + (static_cast<std::size_t>(h) *
+                                                           static_cast<std::size_t>(pass.n_tokens) +
+                                                       static_cast<std::size_t>(t)) *
+                                                          keys;
           double sum = 0.0;
           for (std::size_t j = 0; j < keys; ++j) {
             ASSERT_EQ(whole[j], j < n ? row[j] : 0.0F) << "mass beyond the diagonal";
