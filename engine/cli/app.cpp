@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,13 @@ int run(int argc, char** argv) {
   commands.emplace_back("detokenize", add_detokenize(app));
   commands.emplace_back("bench", add_bench(app));
   commands.emplace_back("devices", add_devices(app));
+  const auto is_named = [&](const auto& command) {
+    return std::string_view(command.first) == argv[1];
+  };
+  if (argc > 1 && argv[1][0] != '-' && std::none_of(commands.begin(), commands.end(), is_named)) {
+    fmt::print(stderr, "error: there is no command '{}' (see --help)\n", argv[1]);
+    return exit_code(ErrorCode::kUsage);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
