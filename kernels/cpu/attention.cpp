@@ -38,23 +38,39 @@ HWY_INLINE float dot(const float* a, const float* b, std::size_t n) {
   return sum;
 }
 
-/// x[i] = exp(x[i] − shift); returns the sum in float64.
-HWY_INLINE double exp_and_sum(float* x, std::size_t n, float shift) {
+struct SoftmaxSums {
+  double total = 0.0;     ///< Σ e^(s − shift)
+  double weighted = 0.0;  ///< Σ e^(s − shift) · (s − shift)
+};
+
+/// x[i] = exp(x[i] − shift). Float32 partial sums over at most kSpan values per lane, then float64.
+HWY_INLINE SoftmaxSums exp_and_sum(float* x, std::size_t n, float shift) {
   const hn::ScalableTag<float> d;
   const std::size_t lanes = hn::Lanes(d);
   const auto offset = hn::Set(d, shift);
+  constexpr std::size_t kSpan = 64;
   std::size_t i = 0;
-  double total = 0.0;
-  for (; i + lanes <= n; i += lanes) {
-    const auto e = hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), offset));
-    hn::StoreU(e, d, x + i);
-    total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, e)));
+  SoftmaxSums sums;
+  while (i + lanes <= n) {
+    auto total = hn::Zero(d);
+    auto weighted = hn::Zero(d);
+    for (std::size_t k = 0; k < kSpan && i + lanes <= n; ++k, i += lanes) {
+      const auto shifted = hn::Sub(hn::LoadU(d, x + i), offset);
+      const auto e = hn::Exp(d, shifted);
+      hn::StoreU(e, d, x + i);
+      total = hn::Add(total, e);
+      weighted = hn::MulAdd(e, shifted, weighted);
+    }
+    sums.total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, total)));
+    sums.weighted += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, weighted)));
   }
   for (; i < n; ++i) {
-    x[i] = std::exp(x[i] - shift);
-    total += static_cast<double>(x[i]);
+    const float shifted = x[i] - shift;
+    x[i] = std::exp(shifted);
+    sums.total += static_cast<double>(x[i]);
+    sums.weighted += static_cast<double>(x[i] * shifted);
   }
-  return total;
+  return sums;
 }
 
 void attention_row(const AttentionHead& head, AttentionSummary* summary) {
@@ -62,16 +78,20 @@ void attention_row(const AttentionHead& head, AttentionSummary* summary) {
   const std::size_t lanes = hn::Lanes(d);
   const std::size_t n = head.kv_len;
   float top = -std::numeric_limits<float>::infinity();
+  std::size_t best = 0;
   for (std::size_t j = 0; j < n; ++j) {
     const float score = dot(head.q, head.k + j * head.head_dim, head.head_dim) * head.scale;
     head.probs[j] = score;
-    top = score > top ? score : top;
+    if (score > top) {
+      top = score;
+      best = j;
+    }
   }
   if (head.scores != nullptr) {
     std::copy(head.probs, head.probs + n, head.scores);
   }
-  const double sum = exp_and_sum(head.probs, n, top);
-  const auto inverse = static_cast<float>(1.0 / sum);
+  const SoftmaxSums exps = exp_and_sum(head.probs, n, top);
+  const auto inverse = static_cast<float>(1.0 / exps.total);
   for (std::size_t j = 0; j < n; ++j) {
     head.probs[j] *= inverse;
   }
@@ -96,30 +116,23 @@ void attention_row(const AttentionHead& head, AttentionSummary* summary) {
   if (summary == nullptr) {
     return;
   }
-  // H = −Σ p·ln p, from the row itself, so that a wrong soft-max shows. Probabilities below the
-  // smallest normal float count with that float's logarithm: at most 1e-36 each.
+  // H = −Σ p·ln p = ln Σe − Σ e·(s − top) / Σe: no logarithm per key. The row's sum is taken from
+  // the finished probabilities, so that a wrong soft-max shows.
   auto sums = hn::Zero(d);
-  auto plogp = hn::Zero(d);
   std::size_t j = 0;
-  const auto tiny = hn::Set(d, std::numeric_limits<float>::min());
   for (; j + lanes <= n; j += lanes) {
-    const auto p = hn::LoadU(d, head.probs + j);
-    sums = hn::Add(sums, p);
-    plogp = hn::MulAdd(p, hn::Log(d, hn::Max(p, tiny)), plogp);
+    sums = hn::Add(sums, hn::LoadU(d, head.probs + j));
   }
   double row_sum = static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sums)));
-  double entropy = -static_cast<double>(hn::GetLane(hn::SumOfLanes(d, plogp)));
   for (; j < n; ++j) {
-    const double p = static_cast<double>(head.probs[j]);
-    row_sum += p;
-    entropy -= p > 0.0 ? p * std::log(p) : 0.0;
+    row_sum += static_cast<double>(head.probs[j]);
   }
-  const float* best = std::max_element(head.probs, head.probs + n);
+  const double log_total = std::log(exps.total);
   summary->row_sum = static_cast<float>(row_sum);
-  summary->entropy = static_cast<float>(entropy);
-  summary->max = *best;
-  summary->argmax = static_cast<std::int32_t>(best - head.probs);
-  summary->lse = top + static_cast<float>(std::log(sum));
+  summary->entropy = static_cast<float>(log_total - exps.weighted / exps.total);
+  summary->max = head.probs[best];
+  summary->argmax = static_cast<std::int32_t>(best);
+  summary->lse = top + static_cast<float>(log_total);
 }
 
 }  // namespace layerscope::kernels::HWY_NAMESPACE
