@@ -107,17 +107,19 @@ inline Error cancelled_error() { return Error{ErrorCode::kCancelled, "cancelled 
 #define LS_CONCAT(a, b) LS_CONCAT_INNER(a, b)
 
 /// Evaluates a Status or Result expression; returns its error from the enclosing function.
-#define LS_CHECK(expr)                                \
-  do {                                                \
-    if (auto ls_status_ = (expr); !ls_status_.ok()) { \
-      return ls_status_.error();                      \
-    }                                                 \
+#define LS_CHECK(expr)                                       \
+  do {                                                       \
+    if (const auto& ls_status_ = (expr); !ls_status_.ok()) { \
+      return ls_status_.error();                             \
+    }                                                        \
   } while (false)
 
 /// `LS_TRY(auto x, f());` declares x from a Result, or returns its error.
+// NOLINTBEGIN(bugprone-macro-parentheses): `declaration` cannot stand in parentheses
 #define LS_TRY(declaration, expr)                   \
   auto LS_CONCAT(ls_result_, __LINE__) = (expr);    \
   if (!LS_CONCAT(ls_result_, __LINE__).ok()) {      \
     return LS_CONCAT(ls_result_, __LINE__).error(); \
   }                                                 \
   declaration = std::move(LS_CONCAT(ls_result_, __LINE__)).value()
+// NOLINTEND(bugprone-macro-parentheses)

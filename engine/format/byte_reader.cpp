@@ -14,9 +14,8 @@ Result<std::string_view> ByteReader::read_string(std::string_view what, std::uin
                                       what, length, remaining()));
   }
   if (length > max_bytes) {
-    return fail_at(start,
-                   fmt::format("the {} has {} bytes, more than the {} that are accepted", what,
-                               length, max_bytes));
+    return fail_at(start, fmt::format("the {} has {} bytes, more than the {} that are accepted",
+                                      what, length, max_bytes));
   }
   LS_TRY(const std::span<const std::byte> view, take(length, what));
   return std::string_view(reinterpret_cast<const char*>(view.data()), view.size());
@@ -42,8 +41,9 @@ Error ByteReader::fail_file(std::string_view sentence) const {
 }
 
 Error ByteReader::cut_short(std::uint64_t needed, std::string_view what) const {
-  return fail(fmt::format("expected {} bytes for the {}, but the file ends after {}; it was cut short",
-                          needed, what, remaining()));
+  return fail(
+      fmt::format("expected {} bytes for the {}, but the file ends after {}; it was cut short",
+                  needed, what, remaining()));
 }
 
 std::string quote_name(std::string_view name) {

@@ -17,7 +17,8 @@
 
 namespace layerscope::format {
 
-static_assert(std::endian::native == std::endian::little, "fields are read as the host stores them");
+static_assert(std::endian::native == std::endian::little,
+              "fields are read as the host stores them");
 
 class ByteReader {
  public:

@@ -17,8 +17,9 @@ Result<std::vector<float>> decode_values(const TensorInfo& tensor, std::uint64_t
                                      quote_name(tensor.name), type.name));
   }
   if (first > tensor.n_elements || count > tensor.n_elements - first) {
-    return invalid_input(fmt::format("tensor {} has {} elements: {} elements from {} are out of range",
-                                     quote_name(tensor.name), tensor.n_elements, count, first));
+    return invalid_input(
+        fmt::format("tensor {} has {} elements: {} elements from {} are out of range",
+                    quote_name(tensor.name), tensor.n_elements, count, first));
   }
   std::vector<float> values;
   if (count == 0) {

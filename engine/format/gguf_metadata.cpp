@@ -68,8 +68,9 @@ Result<bool> read_bool(ByteReader& reader) {
 
 /// Any number of the file's type T, widened to the variant's type of its kind.
 template <typename T>
-using Wide = std::conditional_t<std::is_floating_point_v<T>, double,
-                                std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>>;
+using Wide =
+    std::conditional_t<std::is_floating_point_v<T>, double,
+                       std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>>;
 
 template <typename T>
 Result<MetaValue> read_number(ByteReader& reader) {
@@ -166,11 +167,11 @@ Result<MetaValue> read_array(ByteReader& reader, bool keep, std::string& type_na
   type_name = fmt::format("array of {}", info(type).name);
   LS_TRY(const auto count, reader.read<std::uint64_t>("array length"));
   if (count > kMaxArrayElements || count > reader.remaining() / info(type).min_bytes) {
-    return reader.fail_at(reader.offset() - 8,
-                          fmt::format("the array claims {} elements of type {}, which cannot stand "
-                                      "in the {} bytes that follow (or is above {})",
-                                      count, info(type).name, reader.remaining(),
-                                      kMaxArrayElements));
+    return reader.fail_at(
+        reader.offset() - 8,
+        fmt::format("the array claims {} elements of type {}, which cannot stand "
+                    "in the {} bytes that follow (or is above {})",
+                    count, info(type).name, reader.remaining(), kMaxArrayElements));
   }
   if (type == ValueType::kString) {
     return read_strings(reader, count, keep);

@@ -25,9 +25,9 @@ Result<std::string_view> read_name(ByteReader& reader, std::uint64_t i) {
 Status read_shape(ByteReader& reader, TensorInfo& tensor) {
   LS_TRY(const auto n_dims, reader.read<std::uint32_t>("number of dimensions"));
   if (n_dims == 0 || n_dims > kMaxDimensions) {
-    return reader.fail_at(reader.offset() - 4,
-                          fmt::format("the tensor has {} dimensions, but must have 1 to {}", n_dims,
-                                      kMaxDimensions));
+    return reader.fail_at(
+        reader.offset() - 4,
+        fmt::format("the tensor has {} dimensions, but must have 1 to {}", n_dims, kMaxDimensions));
   }
   tensor.n_elements = 1;
   for (std::uint32_t i = 0; i < n_dims; ++i) {
@@ -71,8 +71,9 @@ Status place_tensor(const ByteReader& reader, std::span<const std::byte> bytes,
                     std::uint64_t data_start, std::uint64_t alignment, TensorInfo& tensor) {
   const std::string subject = "tensor " + quote_name(tensor.name);
   if (tensor.offset % alignment != 0) {
-    return reader.fail_file(fmt::format("{}: its data offset {} is not a multiple of the alignment {}",
-                                        subject, tensor.offset, alignment));
+    return reader.fail_file(
+        fmt::format("{}: its data offset {} is not a multiple of the alignment {}", subject,
+                    tensor.offset, alignment));
   }
   std::uint64_t begin = 0;
   std::uint64_t size = 0;
@@ -105,10 +106,11 @@ Status check_overlap(const ByteReader& reader, const ModelFile& file) {
     const TensorInfo& first = *by_offset[i - 1];
     const TensorInfo& second = *by_offset[i];
     if (first.offset + first.data.size() > second.offset) {
-      return reader.fail_file(fmt::format("the data of tensors {} (offset {}, {} bytes) and {} "
-                                          "(offset {}) overlap",
-                                          quote_name(first.name), first.offset, first.data.size(),
-                                          quote_name(second.name), second.offset));
+      return reader.fail_file(
+          fmt::format("the data of tensors {} (offset {}, {} bytes) and {} "
+                      "(offset {}) overlap",
+                      quote_name(first.name), first.offset, first.data.size(),
+                      quote_name(second.name), second.offset));
     }
   }
   return {};

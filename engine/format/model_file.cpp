@@ -26,8 +26,8 @@ const char* kind_of(const MetaValue& value) {
 }
 
 Error wrong_type(std::string_view key, const char* wanted, const MetaValue& value) {
-  return invalid_input(
-      fmt::format("metadata key {} must be {}, but is {}", quote_name(key), wanted, kind_of(value)));
+  return invalid_input(fmt::format("metadata key {} must be {}, but is {}", quote_name(key), wanted,
+                                   kind_of(value)));
 }
 
 }  // namespace

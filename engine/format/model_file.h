@@ -51,11 +51,11 @@ std::string shape_text(const std::vector<std::uint64_t>& shape);
 class ModelFile {
  public:
   std::string path;
-  std::string container;     ///< "GGUF v3"
+  std::string container;  ///< "GGUF v3"
   std::uint64_t file_bytes = 0;
-  std::uint64_t header_bytes = 0;  ///< Everything before the tensor data.
-  std::vector<MetaEntry> metadata;    ///< In file order.
-  std::vector<TensorInfo> tensors;    ///< In file order.
+  std::uint64_t header_bytes = 0;   ///< Everything before the tensor data.
+  std::vector<MetaEntry> metadata;  ///< In file order.
+  std::vector<TensorInfo> tensors;  ///< In file order.
 
   [[nodiscard]] const MetaValue* find(std::string_view key) const;
   [[nodiscard]] const TensorInfo* find_tensor(std::string_view name) const;

@@ -26,9 +26,8 @@ std::string dominant_type(const ModelFile& file) {
   if (elements.empty()) {
     return "";
   }
-  const auto most = std::max_element(elements.begin(), elements.end(), [](auto& a, auto& b) {
-    return a.second < b.second;
-  });
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](auto& a, auto& b) { return a.second < b.second; });
   std::string text(dtype_info(most->first).name);
   return elements.size() > 1 ? text + " mixed" : text;
 }

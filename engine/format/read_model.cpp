@@ -6,9 +6,9 @@
 #include <string>
 #include <utility>
 
-#include "engine/format/open_model.h"
 #include "engine/format/gguf.h"
 #include "engine/format/model_file.h"
+#include "engine/format/open_model.h"
 
 namespace layerscope::format {
 namespace {
@@ -53,13 +53,12 @@ std::string describe(std::span<const std::byte> bytes) {
 Result<MappedFile> open_model_file(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
-    return invalid_input(fmt::format(
-        "'{}' is a folder, and model folders cannot be opened yet; {}", path, kSupported));
+    return invalid_input(fmt::format("'{}' is a folder, and model folders cannot be opened yet; {}",
+                                     path, kSupported));
   }
   LS_TRY(MappedFile mapping, MappedFile::open(path));
   if (!looks_like_gguf(mapping.bytes())) {
-    return invalid_input(
-        fmt::format("'{}' {}; {}", path, describe(mapping.bytes()), kSupported));
+    return invalid_input(fmt::format("'{}' {}; {}", path, describe(mapping.bytes()), kSupported));
   }
   return mapping;
 }

@@ -54,6 +54,7 @@ std::string Model::quantization() const {
     }
   }
   std::vector<std::pair<std::uint64_t, std::string_view>> order;
+  order.reserve(bytes.size());
   for (const auto& [type, count] : bytes) {
     order.emplace_back(count, type);
   }

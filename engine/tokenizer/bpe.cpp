@@ -1,6 +1,6 @@
-// Byte-level byte-pair encoding ("gpt2"): text is cut into words by the model's pre-tokenizer, a word
-// into bytes, and neighbouring tokens are merged in the order of the merge list (Sennrich et al.
-// 2016; byte level: Radford et al. 2019).
+// Byte-level byte-pair encoding ("gpt2"): text is cut into words by the model's pre-tokenizer, a
+// word into bytes, and neighbouring tokens are merged in the order of the merge list (Sennrich et
+// al. 2016; byte level: Radford et al. 2019).
 //
 // Merging keeps the word as a linked list and the possible merges in a heap: O(n log n), so that a
 // word of 100 KB is no trap. Immutable after construction.
@@ -79,9 +79,10 @@ class BpeTokenizer final : public VocabTokenizer {
       utf8_append(piece, byte_to_code_point(static_cast<std::uint8_t>(byte)));
       byte_ids_[byte] = find(piece);
       if (byte_ids_[byte] < 0 && unk_ < 0) {
-        return invalid_input(fmt::format("the vocabulary has no token for byte 0x{:02X} ('{}') and "
-                                         "no unknown token",
-                                         byte, piece));
+        return invalid_input(
+            fmt::format("the vocabulary has no token for byte 0x{:02X} ('{}') and "
+                        "no unknown token",
+                        byte, piece));
       }
     }
     return {};
@@ -89,8 +90,8 @@ class BpeTokenizer final : public VocabTokenizer {
 
   Status add_merge(std::string_view merge, std::size_t i) {
     const auto fail = [&](std::string_view what) {
-      return invalid_input(fmt::format("merge {} ('{}') {}", i, utf8_escape(merge.substr(0, 80)),
-                                       what));
+      return invalid_input(
+          fmt::format("merge {} ('{}') {}", i, utf8_escape(merge.substr(0, 80)), what));
     };
     const std::size_t space = merge.find(' ', 1);
     if (space == std::string_view::npos || space + 1 == merge.size()) {

@@ -1,11 +1,11 @@
 // render_chat: a conversation in the model's own format, by its Jinja template.
 //
 // A template comes with the model file and is as little trusted as the rest of it. What is bounded:
-// its length, the length and nesting of one {{ }} or {% %} block, and the stack (parsing and
-// evaluation are recursive, so they run on a thread with a stack sized for that length). Templates
-// can read nothing but the values given here: the engine has no access to files or the network.
-// What is NOT bounded, because the engine offers no hook: time and memory of a template that loops
-// over large ranges, and the recursion of a macro that calls itself without end.
+// its length, the number of {{ }} or {% %} blocks, each one's length and nesting, and the stack
+// (parsing and evaluation are recursive, so they run on a thread with a stack sized for it).
+// Templates can read nothing but the values given here: the engine has no access to files or the
+// network. What is NOT bounded, because the engine offers no hook: time and memory of a template
+// that loops over large ranges, and the recursion of a macro that calls itself without end.
 #include <fmt/format.h>
 #include <pthread.h>
 
@@ -24,12 +24,15 @@ namespace layerscope::tokenizer {
 namespace {
 
 /// Several times the longest that models come with (about 20 KB).
-constexpr std::size_t kMaxTemplateBytes = 128U << 10U;
+constexpr std::size_t kMaxTemplateBytes = 64U << 10U;
+/// Parsing takes time with the square of their number: 2 s for 1000, measured.
+constexpr std::size_t kMaxBlocks = 1000;
 constexpr std::size_t kMaxBlockBytes = 16U << 10U;
 constexpr int kMaxNesting = 64;
 /// Reserved, not used, unless a template needs it. The standard library's regular expressions, with
-/// which the engine finds the end of plain text, recurse once or more per character.
-constexpr std::size_t kStackBytes = 512U << 20U;
+/// which the engine finds the end of plain text, recurse once per character or so (25 MB for 128
+/// KB, measured).
+constexpr std::size_t kStackBytes = 128U << 20U;
 
 /// Runs `body` on a thread of its own with a large stack, and waits for it.
 Status run_with_large_stack(const std::function<void()>& body) {
@@ -57,18 +60,20 @@ Status run_with_large_stack(const std::function<void()>& body) {
 /// safe side.
 Status check_block(std::string_view block, std::size_t begin) {
   if (block.size() > kMaxBlockBytes) {
-    return invalid_input(fmt::format("the chat template has a block of {} bytes at offset {}, more "
-                                     "than the {} that are accepted",
-                                     block.size(), begin, kMaxBlockBytes));
+    return invalid_input(
+        fmt::format("the chat template has a block of {} bytes at offset {}, more "
+                    "than the {} that are accepted",
+                    block.size(), begin, kMaxBlockBytes));
   }
   int depth = 0;
   for (const char c : block) {
     depth += c == '(' || c == '[' || c == '{' ? 1 : 0;
     depth -= (c == ')' || c == ']' || c == '}') && depth > 0 ? 1 : 0;
     if (depth > kMaxNesting) {
-      return invalid_input(fmt::format("the chat template nests more than {} brackets in the block "
-                                       "at offset {}",
-                                       kMaxNesting, begin));
+      return invalid_input(
+          fmt::format("the chat template nests more than {} brackets in the block "
+                      "at offset {}",
+                      kMaxNesting, begin));
     }
   }
   return {};
@@ -79,15 +84,21 @@ Status check_template(std::string_view source) {
     return invalid_input("the model has no chat template; give the prompt as plain text");
   }
   if (source.size() > kMaxTemplateBytes) {
-    return invalid_input(fmt::format("the chat template has {} bytes, more than the {} that are "
-                                     "accepted",
-                                     source.size(), kMaxTemplateBytes));
+    return invalid_input(
+        fmt::format("the chat template has {} bytes, more than the {} that are "
+                    "accepted",
+                    source.size(), kMaxTemplateBytes));
   }
+  std::size_t n_blocks = 0;
   for (std::size_t begin = source.find('{'); begin != std::string_view::npos;) {
     const char kind = begin + 1 < source.size() ? source[begin + 1] : '\0';
     if (kind != '{' && kind != '%') {
       begin = source.find('{', begin + 1);
       continue;
+    }
+    if (++n_blocks > kMaxBlocks) {
+      return invalid_input(
+          fmt::format("the chat template has more than {} blocks, which is too many", kMaxBlocks));
     }
     const std::size_t close = source.find(kind == '{' ? "}}" : "%}", begin + 2);
     const std::size_t end = std::min(close, source.size() - 2) + 2;
@@ -98,14 +109,16 @@ Status check_template(std::string_view source) {
 }
 
 std::string render(const std::string& source, nlohmann::ordered_json values) {
-  // As the models' own library renders them: block lines leave neither their newline nor indentation.
+  // As the models' own library renders them: block lines leave neither their newline nor
+  // indentation.
   const minja::Options options{
       .trim_blocks = true, .lstrip_blocks = true, .keep_trailing_newline = false};
   const auto root = minja::Parser::parse(source, options);
   return root->render(minja::Context::make(minja::Value(std::move(values))));
 }
 
-/// The engine's messages go on with an excerpt of the template over several lines: the first says it.
+/// The engine's messages go on with an excerpt of the template over several lines: the first says
+/// it.
 std::string first_line(std::string_view message) {
   return utf8_escape(message.substr(0, std::min(message.find('\n'), std::size_t{300})));
 }

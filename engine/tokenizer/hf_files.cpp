@@ -119,11 +119,12 @@ Status add_added_tokens(const std::filesystem::path& folder, const json& config,
   for (const auto& [id, token] : decoder->items()) {
     if (!token.is_object() || id.empty() || id.size() > 8 ||
         id.find_first_not_of("0123456789") != std::string::npos) {
-      return invalid_input(fmt::format("entry '{}' of added_tokens_decoder is not a token",
-                                       utf8_escape(id)));
+      return invalid_input(
+          fmt::format("entry '{}' of added_tokens_decoder is not a token", utf8_escape(id)));
     }
     const auto special = token.find("special");
-    const bool is_special = special == token.end() || !special->is_boolean() || special->get<bool>();
+    const bool is_special =
+        special == token.end() || !special->is_boolean() || special->get<bool>();
     LS_CHECK(list.add(token_text(token, "content"), json(std::stoll(id)),
                       is_special ? TokenType::kControl : TokenType::kUserDefined));
   }
@@ -157,9 +158,10 @@ Result<std::string> pre_tokenizer_of(const json& config, const json& model) {
   if (name.substr(0, 4) == "GPT2" || (name.empty() && type == "gpt2")) {
     return std::string("gpt-2");
   }
-  return invalid_input(fmt::format("tokenizer class '{}' (model type '{}') is not supported "
-                                   "(Qwen2Tokenizer and GPT2Tokenizer are)",
-                                   utf8_escape(name), utf8_escape(type)));
+  return invalid_input(
+      fmt::format("tokenizer class '{}' (model type '{}') is not supported "
+                  "(Qwen2Tokenizer and GPT2Tokenizer are)",
+                  utf8_escape(name), utf8_escape(type)));
 }
 
 Status find_special(const json& config, Vocab& vocab) {

@@ -121,12 +121,14 @@ Result<PreTokenizer> PreTokenizer::create(std::string_view name) {
   int error = 0;
   PCRE2_SIZE error_offset = 0;
   auto code = std::make_shared<Code>();
-  code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
-                             PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &error_offset, nullptr);
+  code->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &error_offset, nullptr);
   if (code->code == nullptr) {
-    return internal_error(fmt::format("the expression of pre-tokenizer '{}' does not compile: "
-                                      "PCRE2 error {} at {}",
-                                      name, error, error_offset));
+    return internal_error(
+        fmt::format("the expression of pre-tokenizer '{}' does not compile: "
+                    "PCRE2 error {} at {}",
+                    name, error, error_offset));
   }
   // Where there is no just-in-time compiler, matching is interpreted: slower, the same result.
   pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE);

@@ -24,8 +24,8 @@ class PreTokenizer {
   /// `name` as in `tokenizer.ggml.pre`. Error (kInvalidInput): unknown name; the known are listed.
   static Result<PreTokenizer> create(std::string_view name);
 
-  /// Appends the end offset of each word of `text`. Words follow one another without gaps. Bytes that
-  /// are not valid UTF-8 are words of one byte. Linear in the length of `text`.
+  /// Appends the end offset of each word of `text`. Words follow one another without gaps. Bytes
+  /// that are not valid UTF-8 are words of one byte. Linear in the length of `text`.
   void split(std::string_view text, std::vector<std::size_t>& ends) const;
 
  private:

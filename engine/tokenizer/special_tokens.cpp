@@ -27,8 +27,8 @@ SpecialTokens::SpecialTokens(const std::vector<std::string>& pieces,
     const std::string& piece = pieces[i];
     if ((control || type == TokenType::kUserDefined) && !piece.empty() &&
         piece.size() <= kMaxNameBytes) {
-      add(piece, Name{static_cast<std::int32_t>(i), control,
-                      strip_after && !keeps_space_after(piece)});
+      add(piece,
+          Name{static_cast<std::int32_t>(i), control, strip_after && !keeps_space_after(piece)});
     }
   }
 }

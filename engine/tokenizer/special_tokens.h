@@ -28,9 +28,10 @@ class SpecialTokens {
   SpecialTokens(const std::vector<std::string>& pieces, const std::vector<TokenType>& types,
                 bool strip_after);
 
-  /// Cuts `text` at the names of special tokens, longer names first, then from the left. User-defined
-  /// tokens are always recognised, control and unknown tokens only with `parse_control`. White space
-  /// that the model drops after a special token is in no stretch; empty stretches are left out.
+  /// Cuts `text` at the names of special tokens, longer names first, then from the left.
+  /// User-defined tokens are always recognised, control and unknown tokens only with
+  /// `parse_control`. White space that the model drops after a special token is in no stretch;
+  /// empty stretches are left out.
   [[nodiscard]] std::vector<Stretch> split(std::string_view text, bool parse_control) const;
 
  private:

@@ -66,8 +66,8 @@ class SpmTokenizer final : public VocabTokenizer {
     }
     for (unsigned byte = 0; byte < 256; ++byte) {
       if (byte_ids_[byte] < 0 && unk_ < 0) {
-        return invalid_input(fmt::format(
-            "the vocabulary has no token <0x{:02X}> and no unknown token", byte));
+        return invalid_input(
+            fmt::format("the vocabulary has no token <0x{:02X}> and no unknown token", byte));
       }
     }
     return {};

@@ -16,11 +16,24 @@ namespace layerscope::tokenizer {
 namespace {
 
 /// Names by which models of several families end a turn or a text.
-constexpr std::array<std::string_view, 18> kEndNames{
-    "<|endoftext|>", "<|end_of_text|>", "<|im_end|>",          "<|eot_id|>",  "<|eom_id|>",
-    "<|end|>",       "<|return|>",      "<|call|>",            "<|eos|>",     "<end_of_turn>",
-    "</s>",          "<eos>",           "<end_of_utterance>",  "<EOT>",       "[EOT]",
-    "[EOS]",         "<|EOT|>",         "<｜end▁of▁sentence｜>"};
+constexpr std::array<std::string_view, 18> kEndNames{"<|endoftext|>",
+                                                     "<|end_of_text|>",
+                                                     "<|im_end|>",
+                                                     "<|eot_id|>",
+                                                     "<|eom_id|>",
+                                                     "<|end|>",
+                                                     "<|return|>",
+                                                     "<|call|>",
+                                                     "<|eos|>",
+                                                     "<end_of_turn>",
+                                                     "</s>",
+                                                     "<eos>",
+                                                     "<end_of_utterance>",
+                                                     "<EOT>",
+                                                     "[EOT]",
+                                                     "[EOS]",
+                                                     "<|EOT|>",
+                                                     "<｜end▁of▁sentence｜>"};
 
 bool is_special_type(TokenType type) {
   return type == TokenType::kControl || type == TokenType::kUnknown;
@@ -97,9 +110,8 @@ Result<std::shared_ptr<const Tokenizer>> build_tokenizer(Vocab vocab) {
   if (vocab.model == "llama") {
     return build_spm(std::move(vocab));
   }
-  return invalid_input(
-      fmt::format("tokenizer model '{}' is not supported (these are: gpt2, llama)",
-                  utf8_escape(std::string_view(vocab.model).substr(0, 80))));
+  return invalid_input(fmt::format("tokenizer model '{}' is not supported (these are: gpt2, llama)",
+                                   utf8_escape(std::string_view(vocab.model).substr(0, 80))));
 }
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::from_model(const format::ModelFile& file) {

@@ -46,8 +46,8 @@ class Tokenizer {
   /// Errors (kInvalidInput): missing or contradictory keys, unknown model or pre-tokenizer (named).
   static Result<std::shared_ptr<const Tokenizer>> from_model(const format::ModelFile& file);
 
-  /// Tokenises `text` (any bytes). Never fails on content: bytes outside the vocabulary fall back to
-  /// byte tokens, or to the unknown token where there is none.
+  /// Tokenises `text` (any bytes). Never fails on content: bytes outside the vocabulary fall back
+  /// to byte tokens, or to the unknown token where there is none.
   [[nodiscard]] virtual Encoding encode(std::string_view text,
                                         const EncodeOptions& options = {}) const = 0;
 
@@ -65,7 +65,8 @@ class Tokenizer {
   [[nodiscard]] TokenType type(std::int32_t id) const;
   /// True for tokens that text can produce: within the list and not of type unused.
   [[nodiscard]] bool is_usable(std::int32_t id) const;
-  /// End of generation, by id (eos, eot, eom) or by name (`<|endoftext|>`, `<|im_end|>`, `</s>`, …).
+  /// End of generation, by id (eos, eot, eom) or by name (`<|endoftext|>`, `<|im_end|>`, `</s>`,
+  /// …).
   [[nodiscard]] bool is_end(std::int32_t id) const;
 
   [[nodiscard]] std::int32_t bos() const { return bos_; }  ///< -1 when there is none
@@ -76,15 +77,15 @@ class Tokenizer {
   /// Id of an exact raw piece, -1 when absent.
   [[nodiscard]] virtual std::int32_t find(std::string_view piece) const = 0;
   [[nodiscard]] const std::string& model_name() const { return model_; }  ///< "gpt2" or "llama"
-  [[nodiscard]] const std::string& pre_name() const { return pre_; }      ///< "qwen2", "llama-bpe", …
+  [[nodiscard]] const std::string& pre_name() const { return pre_; }  ///< "qwen2", "llama-bpe", …
   [[nodiscard]] const std::string& chat_template() const { return chat_template_; }
 
  protected:
   /// Takes over a checked vocabulary and computes what each token stands for.
   explicit Tokenizer(Vocab&& vocab);
 
-  std::vector<std::string> pieces_;   ///< Raw pieces by id.
-  std::vector<std::string> bytes_;    ///< Decoded bytes by id.
+  std::vector<std::string> pieces_;  ///< Raw pieces by id.
+  std::vector<std::string> bytes_;   ///< Decoded bytes by id.
   std::vector<TokenType> types_;
   std::vector<bool> is_end_;
   std::string model_, pre_, chat_template_;
@@ -109,7 +110,7 @@ class StreamDecoder {
 };
 
 struct ChatMessage {
-  std::string role;     ///< "system", "user" or "assistant"
+  std::string role;  ///< "system", "user" or "assistant"
   std::string content;
 };
 

@@ -23,8 +23,8 @@ Error must_be(std::string_view key, const char* what) {
 }
 
 Error wrong_length(std::string_view key, std::size_t n, std::size_t n_tokens) {
-  return invalid_input(fmt::format("metadata key '{}' has {} entries, but '{}' has {}", key, n,
-                                   kTokens, n_tokens));
+  return invalid_input(
+      fmt::format("metadata key '{}' has {} entries, but '{}' has {}", key, n, kTokens, n_tokens));
 }
 
 Status read_types(const ModelFile& file, Vocab& vocab) {
@@ -43,9 +43,10 @@ Status read_types(const ModelFile& file, Vocab& vocab) {
   for (std::size_t i = 0; i < types->size(); ++i) {
     const std::int64_t type = (*types)[i];
     if (type < 0 || type > 6) {
-      return invalid_input(fmt::format("metadata key '{}': entry {} is {}, but token types are 1 "
-                                       "to 6",
-                                       kKey, i, type));
+      return invalid_input(
+          fmt::format("metadata key '{}': entry {} is {}, but token types are 1 "
+                      "to 6",
+                      kKey, i, type));
     }
     if (type != 0) {  // 0 is "undefined": an ordinary token
       vocab.types[i] = static_cast<TokenType>(type);

@@ -27,8 +27,8 @@ struct Vocab {
   bool strip_after_special = false;
 };
 
-/// Reads `tokenizer.ggml.*`. Errors (kInvalidInput): missing keys, lists of different lengths, types
-/// or ids out of range, scores that are no numbers.
+/// Reads `tokenizer.ggml.*`. Errors (kInvalidInput): missing keys, lists of different lengths,
+/// types or ids out of range, scores that are no numbers.
 Result<Vocab> vocab_from_model(const format::ModelFile& file);
 
 /// Builds the tokenizer for a vocabulary. Errors (kInvalidInput): unknown model or pre-tokenizer,

@@ -1,0 +1,113 @@
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "engine/tokenizer/tokenizer.h"
+#include "tests/engine/tokenizer/small_vocab.h"
+
+namespace layerscope::tokenizer {
+namespace {
+
+const std::vector<ChatMessage> kConversation = {
+    {"system", "Be brief."}, {"user", "Say \"hi\"\n{{ x }}"}, {"assistant", "hi"}, {"user", "é?"}};
+
+Result<std::string> render(const std::string& source, bool generate = true,
+                           const std::vector<ChatMessage>& messages = kConversation) {
+  Vocab vocab = testing::small_spm();
+  vocab.chat_template = source;
+  return render_chat(*build_tokenizer(std::move(vocab)).value(), messages, generate);
+}
+
+std::string repeat(const std::string& text, int n) {
+  std::string out;
+  for (int i = 0; i < n; ++i) {
+    out += text;
+  }
+  return out;
+}
+
+constexpr const char* kChatMl =
+    "{% for m in messages %}\n"
+    "{{ '<|im_start|>' + m.role + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}\n"
+    "{%- endfor %}\n"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+TEST(RenderChat, ChatMl_GivesExactText) {
+  const auto text = render(kChatMl);
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  EXPECT_EQ(text.value(),
+            "<|im_start|>system\nBe brief.<|im_end|>\n"
+            "<|im_start|>user\nSay \"hi\"\n{{ x }}<|im_end|>\n"
+            "<|im_start|>assistant\nhi<|im_end|>\n"
+            "<|im_start|>user\né?<|im_end|>\n"
+            "<|im_start|>assistant\n");
+  EXPECT_EQ(render(kChatMl, false).value() + "<|im_start|>assistant\n", text.value());
+}
+
+TEST(RenderChat, BosAndEos_AreKnown) {
+  EXPECT_EQ(render("{{ bos_token }}|{{ eos_token }}").value(), "<s>|</s>");
+}
+
+TEST(RenderChat, FailingTemplates_GiveOneSentence) {
+  for (const std::string source :
+       {"{{ raise_exception('roles must\nalternate') }}", "{% if %}", "{{ messages[9].x.y }}",
+        "{% for a in %}{% endfor %}", "{{ 1 / }}", "{% endfor %}", "{{ 'open", "{% macro %}"}) {
+    const auto text = render(source);
+    ASSERT_FALSE(text.ok()) << source;
+    EXPECT_EQ(text.error().code, ErrorCode::kInvalidInput);
+    EXPECT_EQ(text.error().message.find('\n'), std::string::npos);
+    EXPECT_NE(text.error().message.find("chat template fails: "), std::string::npos);
+  }
+  EXPECT_NE(render("{{ raise_exception('no system') }}").error().message.find("no system"),
+            std::string::npos);
+}
+
+TEST(RenderChat, NoTemplate_SaysSo) {
+  EXPECT_NE(render("").error().message.find("no chat template"), std::string::npos);
+}
+
+TEST(RenderChat, OversizedTemplates_AreRefused) {
+  EXPECT_NE(render(std::string(70000, 'x')).error().message.find("70000 bytes"), std::string::npos);
+  EXPECT_NE(render("{{ '" + std::string(20000, 'x') + "' }}").error().message.find("a block of"),
+            std::string::npos);
+  EXPECT_NE(render("{{ " + repeat("(", 100) + "1" + repeat(")", 100) + " }}")
+                .error()
+                .message.find("nests more than"),
+            std::string::npos);
+  EXPECT_NE(render(repeat("{{1}}", 1001)).error().message.find("1000 blocks"), std::string::npos);
+}
+
+TEST(RenderChat, DeepButAcceptedTemplates_DoNotOverflowTheStack) {
+  EXPECT_EQ(render("{{ 1" + repeat("+1", 4000) + " }}").value(), "4001");
+  EXPECT_TRUE(render("{{ " + repeat("not ", 3000) + "1 }}").ok());
+  EXPECT_EQ(render(repeat("{%if 1%}", 200) + "x" + repeat("{%endif%}", 200)).value(), "x");
+  EXPECT_EQ(render(std::string(65000, 'a')).value().size(), 65000U);
+  EXPECT_EQ(render("{#" + std::string(65000, 'a') + "#}").value(), "");
+}
+
+TEST(RenderChat, RealTemplates_Render) {
+  const char* shared = std::getenv("LS_SHARED_DIR");
+  const std::filesystem::path folder =
+      std::filesystem::path(shared == nullptr ? "../shared" : shared) / "templates";
+  if (!std::filesystem::exists(folder)) {
+    GTEST_SKIP() << "no templates here; set LS_SHARED_DIR";
+  }
+  int n = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::ifstream file(entry.path());
+    const std::string source{std::istreambuf_iterator<char>(file), {}};
+    const auto text =
+        render(source, true, {{"user", "ping"}, {"assistant", "pong"}, {"user", "é"}});
+    ASSERT_TRUE(text.ok()) << entry.path() << text.error().message;
+    EXPECT_NE(text.value().find("ping"), std::string::npos);
+    EXPECT_LT(text.value().find("pong"), text.value().find("é"));
+    ++n;
+  }
+  EXPECT_GE(n, 5);
+}
+
+}  // namespace
+}  // namespace layerscope::tokenizer
