@@ -15,7 +15,9 @@ using capture::Origin;
 /// assets/demo/reference.json was computed by PyTorch in float32 from the file's own weights.
 TEST(DemoModel, Logits_AgreeWithIndependentEvaluation) {
   const auto model = load(demo_model());
-  for (const auto& prompt : read_json(source_dir() + "/assets/demo/reference.json").at("prompts")) {
+  const auto reference = read_json(source_dir() + "/assets/demo/reference.json");
+  ASSERT_GE(reference.at("prompts").size(), 6U);
+  for (const auto& prompt : reference.at("prompts")) {
     const auto ids = prompt.at("prompt_ids").get<std::vector<std::int32_t>>();
     EXPECT_EQ(model->tokenizer->encode(prompt.at("text").get<std::string>()).ids, ids);
     const tokenizer::ChatMessage message{"user", prompt.at("prompt").get<std::string>()};
