@@ -280,6 +280,9 @@ Status Application::frame() {
   if (requests.restyle) {
     restyle();
   }
+  if (requests.redraw) {
+    draw_until_ = std::max(draw_until_, now() + kAfterUpdate);
+  }
   if (!requests.screenshot_path.empty()) {
     if (const Status status = screenshot(requests.screenshot_path); !status.ok()) {
       shell_->notify(status.error().message);

@@ -273,6 +273,7 @@ ShellRequests Shell::after_frame() {
   }
   ShellRequests result;
   result.quit = asked.quit;
+  result.redraw = asked.redraw;
   result.screenshot_path = std::move(asked.screenshot_path);
   result.restyle = ui_.settings.dark != stored_.settings.dark ||
                    ui_.settings.font_scale != stored_.settings.font_scale;

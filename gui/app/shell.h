@@ -21,6 +21,7 @@ namespace layerscope::gui {
 struct ShellRequests {
   bool quit = false;
   bool restyle = false;  ///< theme or text size changed
+  bool redraw = false;   ///< a panel works in slices and wants the next frame soon
   std::string screenshot_path;
 };
 
