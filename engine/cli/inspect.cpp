@@ -62,7 +62,7 @@ std::string value_text(const format::MetaValue& value) {
         } else {
           std::string text = fmt::format("{} items [", v.size());
           for (std::size_t i = 0; i < std::min(v.size(), kShownItems); ++i) {
-            const typename V::value_type item = v[i];
+            const auto& item = v[i];
             text += fmt::format("{}{}", i == 0 ? "" : ", ", item_text(item));
           }
           return text + (v.size() > kShownItems ? ", …]" : "]");
@@ -80,7 +80,7 @@ ordered_json value_json(const format::MetaValue& value) {
         } else {
           ordered_json array = ordered_json::array();
           for (std::size_t i = 0; i < v.size(); ++i) {
-            const typename V::value_type item = v[i];
+            const auto& item = v[i];
             array.push_back(item);
           }
           return array;

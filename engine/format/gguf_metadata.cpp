@@ -153,7 +153,7 @@ Result<MetaValue> read_numbers(ByteReader& reader, std::uint64_t count, bool kee
   for (std::size_t i = 0; i < values.size(); ++i) {
     T value;
     std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-    values[i] = static_cast<Wide<T>>(value);
+    values[i] = static_cast<Wide<T>>(value);  // NOLINT(bugprone-signed-char-misuse): a number
   }
   return MetaValue(std::move(values));
 }

@@ -108,13 +108,13 @@ Status check_template(std::string_view source) {
   return {};
 }
 
-std::string render(const std::string& source, nlohmann::ordered_json values) {
+std::string render(const std::string& source, const nlohmann::ordered_json& values) {
   // As the models' own library renders them: block lines leave neither their newline nor
   // indentation.
   const minja::Options options{
       .trim_blocks = true, .lstrip_blocks = true, .keep_trailing_newline = false};
   const auto root = minja::Parser::parse(source, options);
-  return root->render(minja::Context::make(minja::Value(std::move(values))));
+  return root->render(minja::Context::make(minja::Value(values)));
 }
 
 /// The engine's messages go on with an excerpt of the template over several lines: the first says

@@ -68,7 +68,7 @@ void AttentionPanel::header(Ui& ui, bool detail_only) {
   const Palette& c = colors(ui);
   section_title(ui, "Attention");
   ImGui::SameLine(0.0F, px(ui, 10.0F));
-  if (button(ui, "attention/back", "all layers", ui.selection.head_open ? Look::kLink : Look::kLink,
+  if (button(ui, "attention/back", "all layers", Look::kLink,
              detail_only ? "Back to the overview" : "Show or hide the map  ·  Enter")) {
     ui.selection.head_open = !ui.selection.head_open;
   }

@@ -113,7 +113,8 @@ void NormsPanel::map(Ui& ui, ImVec2 room, Tap tap) {
   }
   const int shown = ui.shown_position();
   if (shown >= 0) {
-    const float x = min.x + static_cast<float>(shown / map_.bin()) * cell_w;
+    const int column = shown / map_.bin();
+    const float x = min.x + static_cast<float>(column) * cell_w;
     draw->AddRect({x, min.y}, {x + std::max(cell_w, 2.0F), max.y}, kMapAccent);
     if (map_.rows() > 1 && ui.selection.layer < rows) {
       const float y = min.y + static_cast<float>(ui.selection.layer) * cell_h;
