@@ -119,6 +119,18 @@ std::string fault_usage(const Fault& fault) {
   return text + std::string(fault.arguments.size() - fault.required, ']');
 }
 
+std::string fault_example(const Fault& fault, const model::Model& model) {
+  std::string text = fault.name;
+  for (std::size_t i = 0; i < fault.required; ++i) {
+    const Argument argument = fault.arguments[i];
+    text += i == 0 ? ":" : ",";
+    text += argument == Argument::kTensor
+                ? "blk.0.attn_q.weight"
+                : std::to_string(argument_limit(argument, model.spec) / 2);
+  }
+  return text;
+}
+
 Result<model::Interventions> parse_faults(std::span<const std::string> texts,
                                           const model::Model& model) {
   model::Interventions all;

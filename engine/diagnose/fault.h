@@ -36,6 +36,9 @@ const std::vector<Fault>& faults();
 /// "rope:off[,LAYER[,HEAD]]"
 std::string fault_usage(const Fault& fault);
 
+/// The fault with arguments that this model accepts: "nan:4", "rope:off".
+std::string fault_example(const Fault& fault, const model::Model& model);
+
 /// The interventions of `NAME[:ARG]` texts. Errors (kUsage): unknown name (the known ones are
 /// listed), missing or bad argument, or a fault that this model cannot have.
 Result<model::Interventions> parse_faults(std::span<const std::string> texts,

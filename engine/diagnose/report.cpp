@@ -34,7 +34,9 @@ bool earlier(const Finding& a, const Finding& b) {
   if (a.stage != b.stage) {
     return a.stage < b.stage;
   }
-  return a.position != b.position ? a.position < b.position : a.head < b.head;
+  // A finding without a position tells less than one with it.
+  const auto order = [](int position) { return static_cast<unsigned>(position); };
+  return a.position != b.position ? order(a.position) < order(b.position) : a.head < b.head;
 }
 
 void merge(Group& group, const Finding& finding) {
@@ -67,6 +69,7 @@ Finding finish(Group group) {
     root.related.push_back("also in " + list_text("layer", group.layers));
   }
   if (group.heads.size() > 1) {
+    root.head = -1;
     root.related.push_back("seen in " + list_text("head", group.heads));
   }
   if (!group.positions.empty()) {

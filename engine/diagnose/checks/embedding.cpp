@@ -33,6 +33,18 @@ double distance(std::span<const float> a, std::span<const float> b, double facto
   return worst / top;
 }
 
+/// True when the values are the table's, read as [hidden, vocabulary].
+bool is_column(const format::TensorInfo& tensor, std::int32_t id, std::span<const float> captured) {
+  const std::uint64_t rows = tensor.shape[0];
+  for (std::size_t c = 0; c < captured.size(); ++c) {
+    const auto value = format::decode_values(tensor, c * rows + static_cast<std::uint64_t>(id), 1);
+    if (!value.ok() || value.value().front() != captured[c]) {
+      return false;
+    }
+  }
+  return true;
+}
+
 void explain_row(const model::Model& model, const format::TensorInfo& tensor, std::int32_t id,
                  std::span<const float> captured, std::span<const float> expected, Finding& f) {
   constexpr double kSame =
@@ -60,6 +72,12 @@ void explain_row(const model::Model& model, const format::TensorInfo& tensor, st
       f.advice = "look at the index arithmetic of the gather, and at the table's offset";
       return;
     }
+  }
+  if (is_column(tensor, id, captured)) {
+    f.cause = "transposed-weight";
+    f.message = fmt::format("the embedding of token {} is read column by column", id);
+    f.advice = "swap the table's dimensions: rows are tokens";
+    return;
   }
   f.cause = "embedding-wrong";
   f.message = fmt::format("the embedding of token {} is not the file's row", id);

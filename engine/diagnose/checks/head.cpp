@@ -85,6 +85,8 @@ void explain_head(const model::Model& model, const Linear& l, Finding& f) {
   const format::TensorInfo* embedding = model.file->find_tensor("token_embd.weight");
   if (bad.padded == bad.n && bad.n > 0) {
     f.cause = "padding-leftover";
+    f.severity = Severity::kWarning;  // harmless as long as nobody scans them
+    f.symptom = true;
     f.message = fmt::format(
         "the {} wrong rows are all padding (the tokenizer has {} tokens, the head {} rows): they "
         "hold "
@@ -158,13 +160,13 @@ void check_logits(const LiveInput& input, Report& report) {
     Finding f =
         finding_at(model, "logits", "padding-scanned", Tap::kLogits, -1, frame.position - 1);
     f.value = frame.id;
-    f.threshold = model.tokenizer->n_tokens();
+    const std::vector<bool> usable = model.usable_rows();
+    const auto n_usable = std::count(usable.begin(), usable.end(), true);
+    f.threshold = static_cast<double>(n_usable);
     f.evidence.index = frame.id;
     f.message = fmt::format(
-        "token {} was sampled, which is padding of the head: the tokenizer has {} tokens, the head "
-        "{} "
-        "rows",
-        frame.id, model.tokenizer->n_tokens(), model.spec.vocab_rows);
+        "row {} of the head was sampled, which is padding: text uses {} of its {} rows", frame.id,
+        n_usable, model.spec.vocab_rows);
     f.advice = "scan only the tokenizer's tokens for the next one";
     report.add(std::move(f));
   }

@@ -91,7 +91,9 @@ void explain_norm(const std::vector<Row>& rows, std::span<const float> w, double
     const auto [f0, f1] = std::minmax_element(factors.begin(), factors.end());
     const bool same_epsilon = *e1 - *e0 <= noise && *e0 > -noise;
     const bool same_factor = *f1 - *f0 <= loose * *f1;
-    if (same_epsilon && (!same_factor || rows.size() == 1)) {
+    // Where both fit, inputs are too large to tell: a factor this near to one is an epsilon.
+    constexpr double kSmall = 0.01;
+    if (same_epsilon && (!same_factor || std::fabs(*f0 - 1.0) < kSmall)) {
       // The smallest input measures ε best.
       const auto best = std::min_element(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
         return a.mean_square < b.mean_square;
