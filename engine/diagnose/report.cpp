@@ -39,11 +39,21 @@ bool earlier(const Finding& a, const Finding& b) {
   return a.position != b.position ? order(a.position) < order(b.position) : a.head < b.head;
 }
 
+/// An oracle's finding tells more than a statistic's of the same place, the first place more than
+/// later ones.
+bool tells_more(const Finding& a, const Finding& b) {
+  if (a.symptom != b.symptom) {
+    return b.symptom;
+  }
+  const bool shown = !a.evidence.captured.empty();
+  if (a.stage == b.stage && shown != !b.evidence.captured.empty()) {
+    return shown;
+  }
+  return earlier(a, b);
+}
+
 void merge(Group& group, const Finding& finding) {
-  // An oracle's finding tells more than a statistic's of the same place.
-  const bool better =
-      finding.symptom != group.root.symptom ? group.root.symptom : earlier(finding, group.root);
-  if (better) {
+  if (tells_more(finding, group.root)) {
     group.root = finding;
   }
   if (finding.layer >= 0) {

@@ -164,9 +164,9 @@ void check_logits(const LiveInput& input, Report& report) {
     const auto n_usable = std::count(usable.begin(), usable.end(), true);
     f.threshold = static_cast<double>(n_usable);
     f.evidence.index = frame.id;
-    f.message = fmt::format(
-        "row {} of the head was sampled, which is padding: text uses {} of its {} rows", frame.id,
-        n_usable, model.spec.vocab_rows);
+    f.message =
+        fmt::format("row {} of the head was sampled, which is padding: text uses {} of its {} rows",
+                    frame.id, n_usable, model.spec.vocab_rows);
     f.advice = "scan only the tokenizer's tokens for the next one";
     report.add(std::move(f));
   }
