@@ -1,8 +1,8 @@
 // Report: collects findings and groups them under their roots.
 #pragma once
 
+#include <algorithm>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -15,7 +15,12 @@ class Report {
   /// Beyond some of one kind nothing new is learned: a fault in every layer and token would
   /// otherwise fill the memory.
   void add(Finding finding);
-  void count(const std::string& check) { checks_.insert(check); }
+  /// `check` is a registry name: compared by address, so that counting costs nothing per token.
+  void count(const char* check) {
+    if (std::find(checks_.begin(), checks_.end(), check) == checks_.end()) {
+      checks_.push_back(check);
+    }
+  }
 
   /// Findings with one entry per cause, symptoms attached to the root that explains them; most
   /// severe first, then in order of computation.
@@ -30,7 +35,7 @@ class Report {
 
  private:
   std::vector<Finding> found_;
-  std::set<std::string> checks_;
+  std::vector<const char*> checks_;
   std::map<std::string, int> kinds_;  ///< findings kept per check and cause
 };
 

@@ -220,6 +220,11 @@ void check_repetition(const LiveInput& input, Report& report) {
     if (!loop) {
       continue;
     }
+    const std::size_t before = n - need;
+    if (before > input.subject.n_prompt &&
+        frames[before - 1]->id == frames[before - 1 + period]->id) {
+      return;  // told when it became a loop
+    }
     Finding f;
     f.check = "repetition";
     f.cause = "repetition-loop";
