@@ -99,7 +99,7 @@ Result<std::shared_ptr<const Model>> load_model(const std::string& path, std::st
   }
   LS_TRY(model->spec, arch::read_spec(*model->file));
   LS_TRY(model->weights, bind_weights(*model->file, model->spec));
-  LS_TRY(model->tokenizer, tokenizer::Tokenizer::from_model(*model->file));
+  LS_TRY(model->tokenizer, tokenizer::Tokenizer::from_model(*model->file, stop));
   if (model->tokenizer->n_tokens() > model->spec.vocab_rows) {
     return invalid_input(
         fmt::format("{}: the tokenizer has {} tokens but the embedding only {} rows", path,

@@ -19,8 +19,8 @@ double seconds_since(Clock::time_point start) {
 }
 
 /// Multiply-adds up to which a prompt gets the distribution of every token, not only of the last:
-/// about 0.2 s on two cores.
-constexpr double kPromptLogitsBudget = 2e9;
+/// about 60 ms on two cores, so that cancelling stays within 100 ms.
+constexpr double kPromptLogitsBudget = 6e8;
 
 /// Weight of the newest token in the smoothed time per token.
 constexpr double kSmoothing = 0.2;

@@ -58,10 +58,14 @@ class BpeTokenizer final : public VocabTokenizer {
         pre_tokenizer_(std::move(pre)),
         whole_words_(pre_tokenizer_ignores_merges(pre_name())) {}
 
-  Status init(const std::vector<std::string>& merges) {
+  Status init(const std::vector<std::string>& merges, const std::stop_token& stop) {
+    constexpr std::size_t kPoll = 4096;  // about 2 ms of work
     LS_CHECK(find_bytes());
     merges_.reserve(merges.size());
     for (std::size_t i = 0; i < merges.size(); ++i) {
+      if (i % kPoll == 0 && stop.stop_requested()) {
+        return cancelled_error();
+      }
       LS_CHECK(add_merge(merges[i], i));
     }
     return {};
@@ -194,8 +198,9 @@ class BpeTokenizer final : public VocabTokenizer {
 Result<std::shared_ptr<const Tokenizer>> build_bpe(Vocab vocab) {
   LS_TRY(PreTokenizer pre, PreTokenizer::create(vocab.pre));
   const std::vector<std::string> merges = std::move(vocab.merges);
+  const std::stop_token stop = vocab.stop;
   auto tokenizer = std::make_shared<BpeTokenizer>(std::move(vocab), std::move(pre));
-  LS_CHECK(tokenizer->init(merges));
+  LS_CHECK(tokenizer->init(merges, stop));
   return std::shared_ptr<const Tokenizer>(std::move(tokenizer));
 }
 

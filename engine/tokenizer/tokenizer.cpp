@@ -114,13 +114,15 @@ Result<std::shared_ptr<const Tokenizer>> build_tokenizer(Vocab vocab) {
                                    utf8_escape(std::string_view(vocab.model).substr(0, 80))));
 }
 
-Result<std::shared_ptr<const Tokenizer>> Tokenizer::from_model(const format::ModelFile& file) {
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::from_model(const format::ModelFile& file,
+                                                               std::stop_token stop) {
   const auto build = [&]() -> Result<std::shared_ptr<const Tokenizer>> {
     LS_TRY(Vocab vocab, vocab_from_model(file));
+    vocab.stop = stop;
     return build_tokenizer(std::move(vocab));
   };
   auto result = build();
-  if (!result.ok()) {
+  if (!result.ok() && result.error().code != ErrorCode::kCancelled) {
     const std::string name = std::filesystem::path(file.path).filename().string();
     return result.error().with_context(fmt::format("'{}'", name));
   }

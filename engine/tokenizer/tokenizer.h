@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,7 +45,9 @@ class Tokenizer {
 
   /// Builds the tokenizer that the file's metadata describe (`tokenizer.ggml.*`).
   /// Errors (kInvalidInput): missing or contradictory keys, unknown model or pre-tokenizer (named).
-  static Result<std::shared_ptr<const Tokenizer>> from_model(const format::ModelFile& file);
+  /// `stop` is polled while a large vocabulary is built (kCancelled).
+  static Result<std::shared_ptr<const Tokenizer>> from_model(const format::ModelFile& file,
+                                                             std::stop_token stop = {});
 
   /// Tokenises `text` (any bytes). Never fails on content: bytes outside the vocabulary fall back
   /// to byte tokens, or to the unknown token where there is none.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct Vocab {
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   /// White space after special tokens is dropped (what the reference does for Phi-3).
   bool strip_after_special = false;
+  std::stop_token stop;  ///< Building a large vocabulary can be cancelled.
 };
 
 /// Reads `tokenizer.ggml.*`. Errors (kInvalidInput): missing keys, lists of different lengths,

@@ -67,7 +67,10 @@ void bm_decode(benchmark::State& state, Tier tier) {
   state.counters["tok_s"] = benchmark::Counter(1, benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK_CAPTURE(bm_decode, off, Tier::kOff)->Arg(40)->Arg(400)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(bm_decode, summary, Tier::kSummary)->Arg(40)->Arg(400)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(bm_decode, summary, Tier::kSummary)
+    ->Arg(40)
+    ->Arg(400)
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(bm_decode, attention, Tier::kAttention)
     ->Arg(40)
     ->Arg(400)

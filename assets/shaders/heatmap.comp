@@ -1,0 +1,92 @@
+// Values → colours. One invocation per cell; sizes and settings come as push constants.
+//
+// Not-a-number, infinities and exact zeros get colours that no colour map contains; holes are
+// transparent, so that the background shows. The maps are piecewise linear in sRGB through every
+// eighth colour of the published ones (viridis, magma: matplotlib; cividis: Nuñez, Anderton, Renslow
+// 2018) and equal gui/view/color_map.cpp, which draws the legends; a test compares the two.
+#version 460
+
+layout(local_size_x = 8, local_size_y = 8) in;
+
+layout(set = 0, binding = 0, std430) readonly buffer Values { float values[]; };  // [height][width]
+layout(set = 1, binding = 0, rgba8) uniform writeonly image2D colours;
+
+layout(push_constant) uniform Push {
+  int width;
+  int height;
+  uint offset;     // first value
+  uint color_map;  // 0 viridis, 1 cividis, 2 magma, 3 diverging
+  uint flags;      // 1: logarithmic scale, 2: mark NaN, infinities and zeros
+  float lo;
+  float hi;
+} push;
+
+const uint kLog = 1u;
+const uint kSpecial = 2u;
+const float kHole = -3.402823466e+38;
+
+const vec3 kNan = vec3(1.00, 0.00, 0.78);
+const vec3 kPlusInfinity = vec3(1.00, 0.45, 0.10);
+const vec3 kMinusInfinity = vec3(0.10, 0.85, 1.00);
+const vec3 kZero = vec3(0.115, 0.12, 0.15);
+
+const int kStops = 9;
+const uint kMaps[4 * kStops] = uint[](
+    0x440154u, 0x472D7Bu, 0x3B528Bu, 0x2C728Eu, 0x21918Cu, 0x28AE80u, 0x5EC962u, 0xADDC30u, 0xFDE725u,
+    0x00224Eu, 0x123570u, 0x3B496Cu, 0x575D6Du, 0x707173u, 0x8A8678u, 0xA59C74u, 0xC3B369u, 0xFEE838u,
+    0x000004u, 0x1C1044u, 0x4F127Bu, 0x812581u, 0xB5367Au, 0xE55064u, 0xFB8761u, 0xFEC287u, 0xFCFDBFu,
+    0x2166ACu, 0x4E90C4u, 0x8CBEDCu, 0xC9E1EFu, 0xF7F7F7u, 0xFBD5C0u, 0xEF9E80u, 0xD5604Fu, 0xB2182Bu);
+
+vec3 unpack(uint rgb) {
+  return vec3(float((rgb >> 16) & 255u), float((rgb >> 8) & 255u), float(rgb & 255u)) / 255.0;
+}
+
+// t in [0, 1]
+vec3 map_colour(float t) {
+  const float at = clamp(t, 0.0, 1.0) * float(kStops - 1);
+  const int low = min(int(at), kStops - 2);
+  const int first = int(min(push.color_map, 3u)) * kStops + low;
+  return mix(unpack(kMaps[first]), unpack(kMaps[first + 1]), at - float(low));
+}
+
+float position(float value) {
+  float lo = push.lo;
+  float hi = push.hi;
+  if ((push.flags & kLog) != 0u) {
+    // Values at or below zero have no logarithm: they take the lowest colour. A lower end that is
+    // not positive is taken as six decades below the upper one.
+    hi = max(hi, 1e-30);
+    lo = lo > 0.0 ? lo : hi * 1e-6;
+    value = log(max(value, lo));
+    lo = log(lo);
+    hi = log(hi);
+  }
+  return hi > lo ? (value - lo) / (hi - lo) : 0.5;
+}
+
+void main() {
+  const ivec2 cell = ivec2(gl_GlobalInvocationID.xy);
+  if (cell.x >= push.width || cell.y >= push.height) {
+    return;
+  }
+  const float value = values[push.offset + uint(cell.y) * uint(push.width) + uint(cell.x)];
+  // Bit tests: comparisons with NaN may be optimised away.
+  const uint bits = floatBitsToUint(value);
+  const uint magnitude = bits & 0x7FFFFFFFu;
+  vec4 colour;
+  if (value == kHole) {
+    colour = vec4(0.0);
+  } else if (magnitude > 0x7F800000u) {
+    colour = vec4((push.flags & kSpecial) != 0u ? kNan : map_colour(0.0), 1.0);
+  } else if (magnitude == 0x7F800000u) {
+    const bool negative = (bits >> 31) != 0u;
+    const vec3 plain = map_colour(negative ? 0.0 : 1.0);
+    colour = vec4((push.flags & kSpecial) == 0u ? plain
+                                                : (negative ? kMinusInfinity : kPlusInfinity), 1.0);
+  } else if (magnitude == 0u && (push.flags & kSpecial) != 0u) {
+    colour = vec4(kZero, 1.0);
+  } else {
+    colour = vec4(map_colour(position(value)), 1.0);
+  }
+  imageStore(colours, cell, colour);
+}

@@ -1,0 +1,396 @@
+#include "gui/app/application.h"
+
+#include <fmt/format.h>
+#include <imgui.h>
+#include <imgui_internal.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "gui/app/fonts.h"
+#include "gui/app/platform.h"
+#include "gui/app/script_driver.h"
+#include "gui/app/shell.h"
+#include "gui/app/task.h"
+#include "gui/app/theme.h"
+#include "gui/vulkan/offscreen_target.h"
+#include "gui/vulkan/png.h"
+#include "gui/vulkan/renderer.h"
+#include "gui/vulkan/window_target.h"
+
+namespace layerscope::gui {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kFrameSeconds = 1.0 / 60.0;
+constexpr double kAfterInput = 0.7;    ///< drawing goes on this long: hover delays, momentum
+constexpr double kAfterUpdate = 0.15;  ///< the same after a change of the session
+constexpr double kIdleWait = 0.5;
+constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
+
+/// The ImGui context, made first and destroyed last.
+struct ImGuiHolder {
+  ImGuiHolder() {
+    IMGUI_CHECKVERSION();
+    ImGui::CreateContext();
+    ImGuiIO& io = ImGui::GetIO();
+    io.IniFilename = nullptr;  // the layout is ours
+    io.LogFilename = nullptr;
+    io.ConfigInputTextCursorBlink = false;  // a blinking cursor would keep an idle window awake
+    // Unbalanced calls in a panel are counted; Dear ImGui repairs them and goes on.
+    io.ConfigErrorRecoveryEnableAssert = false;
+    io.ConfigErrorRecoveryEnableDebugLog = false;
+    ImGui::GetCurrentContext()->ErrorCallback = [](ImGuiContext*, void* user, const char* text) {
+      auto* holder = static_cast<ImGuiHolder*>(user);
+      if (holder->misuses++ == 0) {
+        spdlog::error("Dear ImGui is used wrongly: {}", text);
+      }
+    };
+    ImGui::GetCurrentContext()->ErrorCallbackUserData = this;
+  }
+  ~ImGuiHolder() { ImGui::DestroyContext(); }
+  ImGuiHolder(const ImGuiHolder&) = delete;
+  ImGuiHolder& operator=(const ImGuiHolder&) = delete;
+
+  std::uint32_t misuses = 0;
+};
+
+/// Members are in order of construction; destruction runs backwards: the session's worker stops
+/// first, then the shell, renderer, target, device, window and ImGui go.
+class Application {
+ public:
+  explicit Application(const Options& options) : options_(options) {}
+  Status start();
+  Status run();
+
+ private:
+  Status start_graphics(const StoredState& stored);
+  void start_session();
+  Status start_script();
+  Result<bool> advance();
+  Status frame();
+  Status screenshot(const std::string& path);
+  Status resize(int width, int height);
+  Status finish();
+  void restyle();
+  double pause_before_next(Clock::time_point started) const;
+  [[nodiscard]] bool idle() const;
+  [[nodiscard]] double now() const {
+    return std::chrono::duration<double>(Clock::now() - began_).count();
+  }
+
+  const Options& options_;
+  Clock::time_point began_ = Clock::now();
+  std::string settings_path_;
+  ImGuiHolder imgui_;
+  FontSet fonts_;
+  Fonts loaded_fonts_;
+  std::unique_ptr<Platform> platform_;
+  std::unique_ptr<Context> context_;
+  std::unique_ptr<RenderTarget> target_;
+  OffscreenTarget* offscreen_ = nullptr;  ///< target_, when offscreen
+  std::unique_ptr<Renderer> renderer_;
+  std::unique_ptr<session::Session> session_;
+  std::unique_ptr<Shell> shell_;
+  std::unique_ptr<ScriptDriver> script_;
+  std::unique_ptr<Task> task_;
+  float styled_scale_ = 0.0F;
+  bool quit_ = false;
+  double draw_until_ = 1.0;  ///< seconds since the start
+  double last_frame_ = kFrameSeconds;
+  std::string title_;
+};
+
+Status Application::start() {
+  StoredState stored;
+  if (!options_.unattended() || options_.settings) {
+    settings_path_ = settings_path();
+    stored = load_settings(settings_path_);
+  }
+  LS_CHECK(start_graphics(stored));
+  start_session();
+  shell_ = std::make_unique<Shell>(*session_, renderer_->heatmaps(), stored,
+                                   [this] { platform_->wake(); });
+  shell_->ui().fonts = loaded_fonts_;
+  restyle();
+  if (!options_.model.empty()) {
+    shell_->load(options_.model);
+  }
+  if (options_.has_prompt) {
+    shell_->set_prompt(options_.prompt, options_.chat, options_.exit_after < 0);
+  }
+  if (!options_.script.empty()) {
+    return start_script();
+  }
+  if (options_.offscreen || options_.exit_after >= 0) {
+    task_ = std::make_unique<Task>(options_, *shell_, *session_);
+  }
+  return {};
+}
+
+Status Application::start_graphics(const StoredState& stored) {
+  PlatformOptions platform;
+  platform.scripted = options_.unattended();
+  platform.scale = options_.scale;
+  platform.width = platform.scripted ? options_.width : stored.window_width;
+  platform.height = platform.scripted ? options_.height : stored.window_height;
+  ContextOptions context;
+  context.validation = options_.validation;
+  if (options_.offscreen) {
+    platform_ = make_headless_platform(platform);
+  } else {
+    LS_TRY(platform_, make_window_platform(platform));
+    LS_TRY(context.instance_extensions, window_instance_extensions());
+    context.can_present = window_can_present;
+  }
+  LS_TRY(context_, Context::create(context));
+  if (options_.offscreen) {
+    LS_TRY(auto target, OffscreenTarget::create(*context_,
+                                                {static_cast<std::uint32_t>(options_.width),
+                                                 static_cast<std::uint32_t>(options_.height)},
+                                                VK_FORMAT_R8G8B8A8_UNORM));
+    offscreen_ = target.get();
+    target_ = std::move(target);
+  } else {
+    LS_TRY(target_, WindowTarget::create(*context_, platform_->window()));
+  }
+  std::string reason = "the backend computes in host memory, so values are copied to the device";
+  if (options_.no_interop) {
+    reason = "--no-interop was given";
+  } else if (context_->software()) {
+    reason = "software Vulkan shares no memory with a GPU; " + context_->device_reason();
+  }
+  LS_TRY(renderer_, Renderer::create(*context_, *target_, std::move(reason)));
+  loaded_fonts_ = fonts_.load();
+  spdlog::debug("fonts: {}", fonts_.text());
+  return {};
+}
+
+void Application::start_session() {
+  session::SessionOptions options;
+  options.backend = options_.backend;
+  options.threads = options_.threads;
+  options.context = options_.context;
+  options.on_change = [this] { platform_->wake(); };
+  session_ = std::make_unique<session::Session>(std::move(options));
+}
+
+Status Application::start_script() {
+  std::ifstream file(options_.script, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file) {
+    return usage_error(fmt::format("cannot read the script {}", options_.script));
+  }
+  LS_TRY(auto actions, parse_script(options_.script, text));
+  ScriptOptions options;
+  options.name = options_.script;
+  options.output_folder = options_.script_output;
+  options.timeout = options_.script_timeout;
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  auto& variables = options.variables;
+  const auto from_environment = [&variables](const char* name, const char* key, std::string other) {
+    const char* value = std::getenv(key);
+    variables[name] = value != nullptr ? value : std::move(other);
+  };
+  from_environment("SOURCE", "LS_SOURCE_DIR", fs::current_path(failed).string());
+  from_environment("SHARED", "LS_SHARED_DIR", fs::current_path(failed).parent_path() / "shared");
+  from_environment("TMP", "TMPDIR", fs::temp_directory_path(failed).string());
+  from_environment("MODEL", "MODEL", options_.model);
+  const fs::path model = fs::absolute(variables["MODEL"], failed);
+  variables["MODEL"] = model.string();
+  variables["MODEL_DIR"] = model.parent_path().string();
+  variables["MODEL_NAME"] = model.filename().string();
+
+  ScriptHost host;
+  host.ui = &shell_->ui();
+  host.idle = [this] { return idle(); };
+  host.open = [this](const std::string& path) { shell_->load(path); };
+  host.drop = host.open;
+  host.resize = [this](int width, int height) { return resize(width, height); };
+  host.screenshot = [this](const std::string& path) { return screenshot(path); };
+  script_ = std::make_unique<ScriptDriver>(std::move(actions), std::move(options), std::move(host));
+  return {};
+}
+
+void Application::restyle() {
+  const Settings& settings = shell_->ui().settings;
+  styled_scale_ = platform_->scale();
+  apply_theme(settings.dark, styled_scale_ * settings.font_scale);
+}
+
+bool Application::idle() const {
+  return session_->idle() && shell_->ui().snapshot->version == session_->snapshot()->version;
+}
+
+Status Application::resize(int width, int height) {
+  platform_->resize(width, height);
+  if (offscreen_ != nullptr) {
+    return offscreen_->resize(
+        {static_cast<std::uint32_t>(width), static_cast<std::uint32_t>(height)});
+  }
+  return {};
+}
+
+Status Application::screenshot(const std::string& path) {
+  LS_TRY(const Pixels pixels, renderer_->capture());
+  LS_CHECK(write_png(path, pixels));
+  spdlog::info("saved {}", path);
+  return {};
+}
+
+/// Moves the script or the task on; true when it has ended.
+Result<bool> Application::advance() {
+  if (script_ != nullptr) {
+    return script_->advance(now());
+  }
+  return task_ != nullptr ? task_->advance() : Result<bool>(false);
+}
+
+Status Application::frame() {
+  const auto started = Clock::now();
+  if (platform_->scale() != styled_scale_) {
+    restyle();
+  }
+  shell_->set_state("app/validation_errors", std::to_string(context_->validation_errors()));
+  shell_->set_state("app/frames", std::to_string(renderer_->frames()));
+  LS_CHECK(renderer_->begin());
+  platform_->new_frame();
+  ImGui::NewFrame();
+  ImGui::PushFont(loaded_fonts_.regular, 0.0F);
+  shell_->draw(styled_scale_, last_frame_);
+  ImGui::PopFont();
+  ImGui::Render();
+  LS_TRY(const bool shown, renderer_->end());
+  if (!shown) {
+    platform_->wait(kProgressWait);  // minimised or just resized
+  }
+  last_frame_ = std::chrono::duration<double>(Clock::now() - started).count();
+  ShellRequests requests = shell_->after_frame();
+  quit_ = quit_ || requests.quit;
+  if (requests.restyle) {
+    restyle();
+  }
+  if (requests.redraw) {
+    draw_until_ = std::max(draw_until_, now() + kAfterUpdate);
+  }
+  if (!requests.screenshot_path.empty()) {
+    if (const Status status = screenshot(requests.screenshot_path); !status.ok()) {
+      shell_->notify(status.error().message);
+    }
+  }
+  const auto& model = shell_->ui().snapshot->model;
+  std::string title = model != nullptr ? model->name + " · Layerscope" : "Layerscope";
+  if (title != title_) {
+    title_ = std::move(title);
+    platform_->set_title(title_);
+  }
+  return {};
+}
+
+/// Seconds to sleep so that at most 60 frames are drawn in a second.
+double Application::pause_before_next(Clock::time_point started) const {
+  const double spent = std::chrono::duration<double>(Clock::now() - started).count();
+  return std::max(0.0, kFrameSeconds - spent);
+}
+
+Status Application::run() {
+  const bool attended = script_ == nullptr && task_ == nullptr;
+  while (!quit_) {
+    const auto started = Clock::now();
+    if (platform_->close_requested()) {
+      break;
+    }
+    LS_TRY(const bool ended, advance());
+    if (ended) {
+      break;
+    }
+    for (const std::string& path : platform_->take_drops()) {
+      shell_->load(path);
+    }
+    const bool input = platform_->take_events();
+    const session::Snapshot& drawn = *shell_->ui().snapshot;
+    if (input) {
+      const bool update = session_->snapshot()->version != drawn.version;
+      draw_until_ = std::max(draw_until_, now() + (update ? kAfterUpdate : kAfterInput));
+    }
+    const bool progress = session_->progress().permille >= 0 || shell_->dialog_running();
+    if (!attended || progress || now() < draw_until_) {
+      LS_CHECK(frame());
+    }
+    if (!attended || now() < draw_until_) {
+      const double pause = pause_before_next(started);
+      // Without input the display's rate or the sleep sets the pace; events end the sleep early,
+      // which only means that a frame comes a little sooner.
+      platform_->wait(attended ? pause : 0.0);
+      if (!attended) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(pause));
+      }
+    } else {
+      platform_->wait(progress ? kProgressWait : kIdleWait);
+    }
+  }
+  return finish();
+}
+
+Status Application::finish() {
+  if (!options_.screenshot.empty() || options_.exit_after >= 0) {
+    const std::string path = options_.screenshot.empty() ? "layerscope.png" : options_.screenshot;
+    LS_CHECK(screenshot(path));
+    if (options_.exit_after >= 0) {
+      std::error_code failed;
+      fmt::print("{}picture  {}\n", task_->report(),
+                 std::filesystem::absolute(path, failed).string());
+    } else {
+      fmt::print("{}\n", path);
+    }
+  }
+  if (!settings_path_.empty()) {
+    StoredState stored = shell_->stored();
+    if (!options_.unattended()) {
+      stored.window_width = platform_->width();
+      stored.window_height = platform_->height();
+    }
+    if (const Status status = save_settings(settings_path_, stored); !status.ok()) {
+      spdlog::warn("{}", status.error().message);
+    }
+  }
+  if (script_ != nullptr && !script_->ended()) {
+    return internal_error(fmt::format("{}: the program was quit after {} actions, before the end",
+                                      options_.script, script_->performed()));
+  }
+  if (script_ != nullptr) {
+    fmt::print("{}: {} actions passed ({}, {}x{}, validation {})\n", options_.script,
+               script_->performed(), options_.offscreen ? "offscreen" : "window",
+               platform_->width(), platform_->height(), context_->validating() ? "on" : "off");
+  }
+  if (context_->validation_errors() > 0) {
+    return internal_error(
+        fmt::format("Vulkan's validation layer reported {} problem(s); they are in the log",
+                    context_->validation_errors()));
+  }
+  if (imgui_.misuses > 0 && options_.unattended()) {
+    return internal_error(
+        fmt::format("{} wrong use(s) of Dear ImGui; the first is in the log", imgui_.misuses));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status run_application(const Options& options) {
+  Application application(options);
+  LS_CHECK(application.start());
+  return application.run();
+}
+
+}  // namespace layerscope::gui

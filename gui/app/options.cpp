@@ -1,0 +1,99 @@
+#include "gui/app/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+
+#include "gui/app/script.h"
+
+namespace layerscope::gui {
+namespace {
+
+Status check(Options& options, const std::string& size) {
+  if (!size.empty()) {
+    LS_TRY(const auto parsed, parse_size(size));
+    options.offscreen = true;
+    options.width = parsed.first;
+    options.height = parsed.second;
+  }
+  if (options.exit_after >= 0 && options.model.empty()) {
+    return usage_error("--exit-after needs a MODEL to generate with");
+  }
+  if (options.exit_after >= 0 && !options.has_prompt) {
+    return usage_error("--exit-after needs --prompt TEXT");
+  }
+  if (options.exit_after >= 0 && !options.script.empty()) {
+    return usage_error("--exit-after and --script exclude each other");
+  }
+  if (options.offscreen && options.script.empty() && options.exit_after < 0 &&
+      options.screenshot.empty()) {
+    return usage_error("--offscreen needs something to do: --script, --exit-after or --screenshot");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::optional<Options>> parse_options(int argc, const char* const* argv) {
+  Options options;
+  std::string size;
+  CLI::App app{"Layerscope: an oscilloscope for transformer inference.", "layerscope"};
+  app.add_option("MODEL", options.model, "model file to open");
+  auto* prompt = app.add_option("--prompt", options.prompt, "prompt to set");
+  app.add_flag("--chat", options.chat, "put the prompt into the model's chat template");
+  app.add_option("--backend", options.backend, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--gpu", options.gpu, "number of the GPU that computes")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--context", options.context, "positions of the KV cache; 0: the model's own")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--threads", options.threads, "processor threads; 0: all")
+      ->check(CLI::Range(0, 4096));
+  app.add_option("--offscreen", size, "WxH: render into an image, without a display");
+  app.add_option("--script", options.script, "file with user actions to perform")
+      ->check(CLI::ExistingFile);
+  app.add_option("--script-output", options.script_output, "folder for a script's screenshots")
+      ->capture_default_str();
+  app.add_option("--script-timeout", options.script_timeout, "seconds for a script's waits")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  app.add_option("--screenshot", options.screenshot, "PNG to save before leaving");
+  app.add_option("--exit-after", options.exit_after, "generate N tokens, say how it went, leave")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_flag("--no-interop", options.no_interop, "copy data to the graphics device by staging");
+  app.add_flag("--validation", options.validation, "run Vulkan's validation layer");
+  app.add_flag("--settings", options.settings,
+               "use the stored settings in an offscreen or scripted run too");
+  app.add_option("--scale", options.scale, "scale of the interface, 1 at 96 dpi")
+      ->check(CLI::Range(0.5, 4.0));
+  auto* log_level =
+      app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+          ->capture_default_str();
+  app.set_version_flag("--version", "layerscope " LS_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {
+      app.exit(error);
+      return std::optional<Options>();
+    }
+    return usage_error(fmt::format("{} (layerscope --help lists the options)", error.what()));
+  }
+  options.has_prompt = prompt->count() > 0;
+  if (const char* value = std::getenv("LS_VALIDATION"); value != nullptr && value[0] == '1') {
+    options.validation = true;
+  }
+#ifndef NDEBUG
+  options.validation = true;
+#endif
+  LS_CHECK(check(options, size));
+  // A task says what went wrong itself, in one sentence.
+  if (log_level->count() == 0 && options.unattended() && options.script.empty() &&
+      !options.validation) {
+    options.log_level = "off";
+  }
+  return std::optional<Options>(std::move(options));
+}
+
+}  // namespace layerscope::gui

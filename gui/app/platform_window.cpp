@@ -1,0 +1,170 @@
+// A GLFW window. Its callbacks only note that something happened; Dear ImGui's backend reads input.
+#include <GLFW/glfw3.h>
+#include <imgui.h>
+#include <imgui_impl_glfw.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "gui/app/platform.h"
+
+namespace layerscope::gui {
+namespace {
+
+constexpr int kMinWidth = 640;
+constexpr int kMinHeight = 400;
+
+class WindowPlatform final : public Platform {
+ public:
+  explicit WindowPlatform(const PlatformOptions& options)
+      : scripted_(options.scripted), forced_scale_(options.scale) {}
+  WindowPlatform(const WindowPlatform&) = delete;
+  WindowPlatform& operator=(const WindowPlatform&) = delete;
+  ~WindowPlatform() override {
+    if (window_ != nullptr) {
+      if (!scripted_) {
+        ImGui_ImplGlfw_Shutdown();
+      }
+      glfwDestroyWindow(window_);
+    }
+    glfwTerminate();
+  }
+
+  Status start(const PlatformOptions& options);
+  void wait(double seconds) override {
+    if (seconds > 0.0) {
+      glfwWaitEventsTimeout(seconds);
+    } else {
+      glfwPollEvents();
+    }
+  }
+  void wake() override {
+    woken_.store(true);
+    glfwPostEmptyEvent();
+  }
+  bool take_events() override {
+    const bool woken = woken_.exchange(false);
+    return std::exchange(events_, false) || woken;
+  }
+  void new_frame() override;
+  [[nodiscard]] bool close_requested() const override {
+    return glfwWindowShouldClose(window_) == GLFW_TRUE;
+  }
+  [[nodiscard]] float scale() const override;
+  void resize(int width, int height) override { glfwSetWindowSize(window_, width, height); }
+  void set_title(const std::string& title) override { glfwSetWindowTitle(window_, title.c_str()); }
+  std::vector<std::string> take_drops() override { return std::exchange(drops_, {}); }
+  [[nodiscard]] int width() const override { return size().first; }
+  [[nodiscard]] int height() const override { return size().second; }
+  [[nodiscard]] GLFWwindow* window() const override { return window_; }
+
+ private:
+  static WindowPlatform& of(GLFWwindow* window) {
+    return *static_cast<WindowPlatform*>(glfwGetWindowUserPointer(window));
+  }
+  [[nodiscard]] std::pair<int, int> size() const {
+    int width = 0;
+    int height = 0;
+    glfwGetWindowSize(window_, &width, &height);
+    return {width, height};
+  }
+  void install_callbacks();
+
+  GLFWwindow* window_ = nullptr;
+  bool scripted_;
+  float forced_scale_;
+  bool events_ = true;
+  std::atomic<bool> woken_{false};
+  std::vector<std::string> drops_;
+};
+
+Status WindowPlatform::start(const PlatformOptions& options) {
+  glfwSetErrorCallback(
+      [](int code, const char* text) { spdlog::debug("GLFW error {:#x}: {}", code, text); });
+  if (glfwInit() == GLFW_FALSE) {
+    return device_error(
+        "no display was found to open a window on; use --offscreen WxH to render into an image");
+  }
+  glfwWindowHint(GLFW_CLIENT_API, GLFW_NO_API);
+  glfwWindowHint(GLFW_SCALE_TO_MONITOR, GLFW_TRUE);
+  window_ = glfwCreateWindow(options.width, options.height, "Layerscope", nullptr, nullptr);
+  if (window_ == nullptr) {
+    return device_error("no window could be opened; use --offscreen WxH to render into an image");
+  }
+  if (options.scripted) {
+    glfwSetWindowSize(window_, options.width, options.height);
+  }
+  glfwSetWindowSizeLimits(window_, kMinWidth, kMinHeight, GLFW_DONT_CARE, GLFW_DONT_CARE);
+  glfwSetWindowUserPointer(window_, this);
+  install_callbacks();
+  if (!scripted_ && !ImGui_ImplGlfw_InitForVulkan(window_, /*install_callbacks=*/true)) {
+    return device_error("Dear ImGui's GLFW backend did not start");
+  }
+  return {};
+}
+
+void WindowPlatform::install_callbacks() {
+  // Installed before Dear ImGui's, which call them in turn.
+  glfwSetKeyCallback(window_, [](GLFWwindow* w, int, int, int, int) { of(w).events_ = true; });
+  glfwSetCharCallback(window_, [](GLFWwindow* w, unsigned) { of(w).events_ = true; });
+  glfwSetCursorPosCallback(window_, [](GLFWwindow* w, double, double) { of(w).events_ = true; });
+  glfwSetCursorEnterCallback(window_, [](GLFWwindow* w, int) { of(w).events_ = true; });
+  glfwSetMouseButtonCallback(window_, [](GLFWwindow* w, int, int, int) { of(w).events_ = true; });
+  glfwSetScrollCallback(window_, [](GLFWwindow* w, double, double) { of(w).events_ = true; });
+  glfwSetWindowFocusCallback(window_, [](GLFWwindow* w, int) { of(w).events_ = true; });
+  glfwSetWindowRefreshCallback(window_, [](GLFWwindow* w) { of(w).events_ = true; });
+  glfwSetFramebufferSizeCallback(window_, [](GLFWwindow* w, int, int) { of(w).events_ = true; });
+  glfwSetWindowCloseCallback(window_, [](GLFWwindow* w) { of(w).events_ = true; });
+  glfwSetWindowContentScaleCallback(window_,
+                                    [](GLFWwindow* w, float, float) { of(w).events_ = true; });
+  glfwSetDropCallback(window_, [](GLFWwindow* w, int count, const char** paths) {
+    WindowPlatform& self = of(w);
+    self.drops_.insert(self.drops_.end(), paths, paths + count);
+    self.events_ = true;
+  });
+}
+
+void WindowPlatform::new_frame() {
+  if (!scripted_) {
+    ImGui_ImplGlfw_NewFrame();
+    return;
+  }
+  int pixels_x = 0;
+  int pixels_y = 0;
+  glfwGetFramebufferSize(window_, &pixels_x, &pixels_y);
+  ImGuiIO& io = ImGui::GetIO();
+  io.DisplaySize = ImVec2(static_cast<float>(pixels_x), static_cast<float>(pixels_y));
+  io.DeltaTime = 1.0F / 60.0F;
+}
+
+float WindowPlatform::scale() const {
+  if (forced_scale_ > 0.0F) {
+    return forced_scale_;
+  }
+  if (scripted_) {
+    return 1.0F;
+  }
+  float x = 1.0F;
+  float y = 1.0F;
+  glfwGetWindowContentScale(window_, &x, &y);
+  // Where window coordinates are scaled already (Wayland), only the rest is ours.
+  int pixels = 0;
+  int pixels_y = 0;
+  glfwGetFramebufferSize(window_, &pixels, &pixels_y);
+  const int points = width();
+  const float built_in =
+      points > 0 && pixels > 0 ? static_cast<float>(pixels) / static_cast<float>(points) : 1.0F;
+  return std::clamp(std::max(x, y) / built_in, 0.5F, 4.0F);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Platform>> make_window_platform(const PlatformOptions& options) {
+  auto platform = std::make_unique<WindowPlatform>(options);
+  LS_CHECK(platform->start(options));
+  return std::unique_ptr<Platform>(std::move(platform));
+}
+
+}  // namespace layerscope::gui

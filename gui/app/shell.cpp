@@ -1,0 +1,284 @@
+#include "gui/app/shell.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "gui/panels/actions.h"
+
+namespace layerscope::gui {
+
+const char* state_name(session::State state) {
+  switch (state) {
+    case session::State::kEmpty:
+      return "empty";
+    case session::State::kLoading:
+      return "loading";
+    case session::State::kIdle:
+      return "idle";
+    case session::State::kEvaluating:
+      return "evaluating";
+    case session::State::kRunning:
+      return "running";
+  }
+  return "";
+}
+
+Shell::Shell(session::Session& session, HeatmapRenderer& heatmaps, StoredState stored,
+             std::function<void()> wake)
+    : session_(session),
+      stored_(std::move(stored)),
+      panels_(make_panels()),
+      browser_(std::move(wake)) {
+  ui_.session = &session;
+  ui_.heatmaps = &heatmaps;
+  ui_.snapshot = session.snapshot();
+  ui_.settings = stored_.settings;
+}
+
+const StoredState& Shell::stored() {
+  stored_.settings = ui_.settings;
+  return stored_;
+}
+
+void Shell::load(const std::string& path) {
+  std::error_code failed;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, failed);
+  if (std::filesystem::is_directory(absolute, failed)) {
+    browser_.open(absolute.string(), ui_.settings.recent);
+    return;
+  }
+  message_.clear();
+  session_.send(session::LoadModel{absolute.string()});
+}
+
+void Shell::set_prompt(std::string text, bool chat, bool evaluate) {
+  ui_.prompt_text = text;
+  ui_.prompt_chat = chat;
+  wanted_prompt_ = std::move(text);
+  wanted_chat_ = chat;
+  prompt_wanted_ = true;
+  evaluate_wanted_ = evaluate;
+}
+
+void Shell::notify(std::string text) {
+  spdlog::warn("{}", text);
+  message_ = std::move(text);
+  message_of_session_ = false;
+}
+
+void Shell::follow_session() {
+  ui_.snapshot = session_.snapshot();
+  const session::Snapshot& snapshot = *ui_.snapshot;
+  if (snapshot.error_serial != seen_error_) {
+    seen_error_ = snapshot.error_serial;
+    if (!snapshot.error.empty()) {
+      message_ = snapshot.error;
+      message_of_session_ = true;
+    }
+  } else if (message_of_session_ && snapshot.error.empty()) {
+    message_.clear();  // what was asked for next went well
+    message_of_session_ = false;
+  }
+  if (snapshot.model != seen_model_) {
+    seen_model_ = snapshot.model;
+    ui_.selection = Selection{};
+    if (seen_model_ != nullptr) {
+      remember_file(ui_.settings, seen_model_->path);
+      ui_.settings.last_folder = std::filesystem::path(seen_model_->path).parent_path().string();
+    }
+  }
+  if (prompt_wanted_ && has_model(ui_)) {
+    prompt_wanted_ = false;
+    ui_.send(session::SetPrompt{wanted_prompt_, wanted_chat_});
+    if (evaluate_wanted_) {
+      ui_.send(session::Step{0});
+    }
+  }
+}
+
+void Shell::draw(float scale, double frame_seconds) {
+  scale_ = scale * ui_.settings.font_scale;
+  ui_.scale = scale;
+  ui_.frame_seconds = frame_seconds;
+  ui_.widgets.clear();
+  follow_session();
+  register_states();
+  const ImVec2 size = ImGui::GetIO().DisplaySize;
+  draw_regions(size.x, size.y);
+  draw_message();
+  draw_keys();
+  if (const auto chosen = browser_.draw(ui_)) {
+    load(*chosen);
+  }
+  poll_system_dialog();
+  handle_keys();
+}
+
+void Shell::register_states() {
+  const session::Snapshot& snapshot = *ui_.snapshot;
+  WidgetRegistry& widgets = ui_.widgets;
+  widgets.state("app/state", state_name(snapshot.state));
+  widgets.state("app/error", message_);
+  widgets.state("app/steps", std::to_string(snapshot.n_generated));
+  widgets.state("app/tokens", std::to_string(snapshot.n_frames));
+  widgets.state("app/stop_reason", session::stop_reason_name(snapshot.stop_reason));
+  widgets.state("app/model", snapshot.model != nullptr
+                                 ? std::filesystem::path(snapshot.model->path).filename().string()
+                                 : "");
+  widgets.state("app/model/path", snapshot.model != nullptr ? snapshot.model->path : "");
+  widgets.state("app/backend", snapshot.backend);
+  widgets.state("app/path", std::string(ui_.heatmaps->path_text()));
+  widgets.state("app/theme", ui_.settings.dark ? "dark" : "light");
+  widgets.state("app/font_scale", fmt::format("{:.2f}", ui_.settings.font_scale));
+  widgets.state("selection/position", std::to_string(ui_.selection.position));
+  widgets.state("selection/shown", std::to_string(ui_.shown_position()));
+  widgets.state("selection/layer", std::to_string(ui_.selection.layer));
+  widgets.state("selection/head", std::to_string(ui_.selection.head));
+  for (const auto& [id, value] : extra_states_) {
+    widgets.state(id, value);
+  }
+}
+
+void Shell::handle_keys() {
+  const bool popup =
+      ImGui::IsPopupOpen("", ImGuiPopupFlags_AnyPopupId | ImGuiPopupFlags_AnyPopupLevel);
+  const auto action = pressed_action(ImGui::GetIO().WantTextInput);
+  if (!action) {
+    return;
+  }
+  // An open dialog or menu has the keyboard; only what concerns the window itself still works.
+  const bool window_action = *action == Action::kQuit || *action == Action::kScreenshot ||
+                             *action == Action::kLargerText || *action == Action::kSmallerText ||
+                             *action == Action::kResetText || *action == Action::kToggleTheme;
+  if (!popup || window_action) {
+    perform(*action);
+  }
+}
+
+void Shell::select_layer_head(int layer_step, int head_step) {
+  if (ui_.snapshot->model == nullptr) {
+    return;
+  }
+  Selection& selection = ui_.selection;
+  selection.layer = std::clamp(selection.layer + layer_step, 0, ui_.snapshot->model->n_layers - 1);
+  selection.head = std::clamp(selection.head + head_step, 0, ui_.snapshot->model->n_heads - 1);
+}
+
+void Shell::perform(Action action) {
+  const int newest = ui_.snapshot->n_frames - 1;
+  const int shown = ui_.shown_position();
+  switch (action) {
+    case Action::kOpen:
+      ui_.requests.open_file_dialog = true;
+      break;
+    case Action::kSystemDialog:
+      ui_.requests.open_system_dialog = true;
+      break;
+    case Action::kScreenshot:
+      ui_.requests.screenshot_path = "layerscope.png";
+      break;
+    case Action::kQuit:
+      ui_.requests.quit = true;
+      break;
+    case Action::kStep:
+      step(ui_);
+      break;
+    case Action::kStepBack:
+      step_back(ui_);
+      break;
+    case Action::kRunPause:
+      run_or_pause(ui_);
+      break;
+    case Action::kStop:
+      stop(ui_);
+      break;
+    case Action::kRestart:
+      apply_prompt(ui_);
+      break;
+    case Action::kPreviousToken:
+      if (shown > 0) {
+        select_position(ui_, shown - 1);
+      }
+      break;
+    case Action::kNextToken:
+      select_position(ui_, shown + 1 >= newest ? -1 : shown + 1);
+      break;
+    case Action::kFirstToken:
+      select_position(ui_, newest >= 0 ? 0 : -1);
+      break;
+    case Action::kFollowNewest:
+      select_position(ui_, -1);
+      break;
+    case Action::kPreviousLayer:
+      select_layer_head(-1, 0);
+      break;
+    case Action::kNextLayer:
+      select_layer_head(1, 0);
+      break;
+    case Action::kPreviousHead:
+      select_layer_head(0, -1);
+      break;
+    case Action::kNextHead:
+      select_layer_head(0, 1);
+      break;
+    case Action::kToggleHead:
+      ui_.selection.head_open = !ui_.selection.head_open;
+      break;
+    case Action::kLargerText:
+      ui_.settings.font_scale = std::min(2.5F, ui_.settings.font_scale + 0.1F);
+      break;
+    case Action::kSmallerText:
+      ui_.settings.font_scale = std::max(0.7F, ui_.settings.font_scale - 0.1F);
+      break;
+    case Action::kResetText:
+      ui_.settings.font_scale = 1.0F;
+      break;
+    case Action::kToggleTheme:
+      ui_.settings.dark = !ui_.settings.dark;
+      break;
+    case Action::kKeys:
+      ui_.requests.show_keys = true;
+      break;
+    case Action::kDismiss:
+      message_.clear();
+      break;
+  }
+}
+
+void Shell::poll_system_dialog() {
+  if (const auto path = system_dialog_.poll(); path && !path->empty()) {
+    load(*path);
+  }
+}
+
+ShellRequests Shell::after_frame() {
+  AppRequests asked = std::exchange(ui_.requests, AppRequests{});
+  if (asked.open_file_dialog && !browser_.visible()) {
+    browser_.open(ui_.settings.last_folder, ui_.settings.recent);
+  }
+  if (asked.open_system_dialog) {
+    if (const Status status = system_dialog_.open(browser_.folder()); !status.ok()) {
+      notify(status.error().message);
+    }
+  }
+  if (asked.show_keys) {
+    keys_visible_ = !keys_visible_;
+  }
+  if (!asked.open_path.empty()) {
+    load(asked.open_path);
+  }
+  ShellRequests result;
+  result.quit = asked.quit;
+  result.redraw = asked.redraw;
+  result.screenshot_path = std::move(asked.screenshot_path);
+  result.restyle = ui_.settings.dark != stored_.settings.dark ||
+                   ui_.settings.font_scale != stored_.settings.font_scale;
+  stored_.settings = ui_.settings;
+  return result;
+}
+
+}  // namespace layerscope::gui

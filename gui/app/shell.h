@@ -1,0 +1,92 @@
+// Shell: the window's frame around the panels — layout, keys, file browser, messages, and what the
+// panels request. Draws with Dear ImGui, knows neither Vulkan nor GLFW. UI thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/session/session.h"
+#include "gui/app/file_browser.h"
+#include "gui/app/keymap.h"
+#include "gui/app/settings.h"
+#include "gui/app/system_dialog.h"
+#include "gui/panels/ui.h"
+
+namespace layerscope::gui {
+
+/// What the program's main loop must do after a frame.
+struct ShellRequests {
+  bool quit = false;
+  bool restyle = false;  ///< theme or text size changed
+  bool redraw = false;   ///< a panel works in slices and wants the next frame soon
+  std::string screenshot_path;
+};
+
+class Shell {
+ public:
+  /// `wake` makes the main loop draw a frame; any thread may call it.
+  Shell(session::Session& session, HeatmapRenderer& heatmaps, StoredState stored,
+        std::function<void()> wake);
+
+  Ui& ui() { return ui_; }
+  [[nodiscard]] const StoredState& stored();
+
+  /// Draws one frame into the current ImGui frame of `size` pixels.
+  void draw(float scale, double frame_seconds);
+  /// Carries out what panels and keys asked for.
+  ShellRequests after_frame();
+
+  /// Loads a model (a folder opens the browser there). The present one stays if that fails.
+  void load(const std::string& path);
+  /// The prompt to set as soon as a model is loaded; `evaluate` also feeds it.
+  void set_prompt(std::string text, bool chat, bool evaluate);
+  /// Shows a message until it is dismissed.
+  void notify(std::string text);
+  [[nodiscard]] const std::string& message() const { return message_; }
+  [[nodiscard]] bool dialog_running() const { return system_dialog_.running(); }
+  /// Extra states for scripts, such as "app/validation_errors".
+  void set_state(const std::string& id, std::string value) { extra_states_[id] = std::move(value); }
+
+ private:
+  void follow_session();
+  void draw_regions(float width, float height);
+  void draw_region(const char* name, const Rect& rect, Place place, ImGuiChildFlags flags,
+                   ImVec2 padding);
+  void draw_bottom(const Rect& rect);
+  void draw_splitters(const Layout& layout, float width, float height);
+  void splitter(const char* id, Splitter which, const Rect& rect, float width, float height);
+  void draw_message();
+  void draw_keys();
+  void register_states();
+  void handle_keys();
+  void perform(Action action);
+  void select_layer_head(int layer_step, int head_step);
+  void poll_system_dialog();
+
+  session::Session& session_;
+  StoredState stored_;
+  Ui ui_;
+  std::vector<PanelEntry> panels_;
+  FileBrowser browser_;
+  SystemDialog system_dialog_;
+  float scale_ = 1.0F;
+  std::string message_;
+  bool message_of_session_ = false;
+  std::uint64_t seen_error_ = 0;
+  std::shared_ptr<const session::ModelInfo> seen_model_;
+  std::string wanted_prompt_;
+  bool wanted_chat_ = false;
+  bool prompt_wanted_ = false;
+  bool evaluate_wanted_ = false;
+  bool keys_visible_ = false;
+  LayoutSettings drag_start_;
+  std::map<std::string, std::string> extra_states_;
+};
+
+/// "empty", "loading", "idle", "evaluating", "running"
+const char* state_name(session::State state);
+
+}  // namespace layerscope::gui

@@ -1,0 +1,31 @@
+// Unattended tasks: what an offscreen run without script does. UI thread.
+#pragma once
+
+#include <string>
+
+#include "gui/app/options.h"
+#include "gui/app/shell.h"
+
+namespace layerscope::gui {
+
+/// Loads, sets the prompt, generates, and ends when all that is done and drawn.
+class Task {
+ public:
+  Task(const Options& options, Shell& shell, session::Session& session)
+      : options_(options), shell_(shell), session_(session) {}
+
+  /// Call once per frame. True when done. Error: the model or the prompt was refused.
+  Result<bool> advance();
+  /// What `--exit-after` prints: the text, then a summary.
+  [[nodiscard]] std::string report() const;
+
+ private:
+  enum class Phase { kLoading, kGenerating, kDrawing, kDone };
+  const Options& options_;
+  Shell& shell_;
+  session::Session& session_;
+  Phase phase_ = Phase::kLoading;
+  int frames_ = 0;
+};
+
+}  // namespace layerscope::gui

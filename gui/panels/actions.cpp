@@ -1,0 +1,96 @@
+#include "gui/panels/actions.h"
+
+#include <algorithm>
+
+namespace layerscope::gui {
+
+bool has_model(const Ui& ui) {
+  return ui.snapshot->model != nullptr && ui.snapshot->state != session::State::kLoading;
+}
+
+bool is_busy(const Ui& ui) {
+  const session::State state = ui.snapshot->state;
+  return state == session::State::kLoading || state == session::State::kEvaluating ||
+         state == session::State::kRunning;
+}
+
+bool prompt_edited(const Ui& ui) {
+  const session::Snapshot& s = *ui.snapshot;
+  return s.n_prompt() > 0 && (ui.prompt_text != s.prompt || ui.prompt_chat != s.chat);
+}
+
+void apply_prompt(Ui& ui) {
+  if (!has_model(ui)) {
+    return;
+  }
+  if (is_busy(ui)) {
+    ui.send(session::Stop{});
+  }
+  ui.send(session::SetPrompt{ui.prompt_text, ui.prompt_chat});
+  ui.send(session::Step{0});
+  select_position(ui, -1);
+}
+
+namespace {
+
+void ensure_prompt(Ui& ui) {
+  if (ui.snapshot->n_prompt() == 0 && ui.snapshot->n_frames == 0) {
+    ui.send(session::SetPrompt{ui.prompt_text, ui.prompt_chat});
+  }
+}
+
+}  // namespace
+
+void step(Ui& ui) {
+  if (!has_model(ui)) {
+    return;
+  }
+  ensure_prompt(ui);
+  ui.send(session::Step{1});
+  select_position(ui, -1);
+}
+
+bool can_step_back(const Ui& ui) {
+  return has_model(ui) && !is_busy(ui) && ui.snapshot->n_frames > 1;
+}
+
+void step_back(Ui& ui) {
+  if (can_step_back(ui)) {
+    rewind_to(ui, ui.snapshot->n_frames - 2);
+  }
+}
+
+void run_or_pause(Ui& ui) {
+  if (!has_model(ui)) {
+    return;
+  }
+  if (ui.snapshot->state == session::State::kRunning) {
+    ui.send(session::Pause{});
+    return;
+  }
+  ensure_prompt(ui);
+  ui.send(session::Run{});
+  select_position(ui, -1);
+}
+
+void stop(Ui& ui) { ui.send(session::Stop{}); }
+
+void rewind_to(Ui& ui, int position) {
+  if (is_busy(ui)) {
+    ui.send(session::Pause{});
+  }
+  ui.send(session::Rewind{std::max(position, 0)});
+  select_position(ui, -1);
+}
+
+void branch_after(Ui& ui, int position, std::int32_t id) {
+  rewind_to(ui, position);
+  ui.send(session::ForceToken{id});
+}
+
+void select_position(Ui& ui, int position) {
+  ui.selection.position = position;
+  ui.selection.key_position = -1;
+}
+
+}  // namespace layerscope::gui

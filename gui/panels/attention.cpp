@@ -1,0 +1,272 @@
+// Attention panel: overview of all heads, the selected head in detail, and where the selected token
+// looks, as shading under the text. UI thread.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "gui/panels/actions.h"
+#include "gui/panels/attention_detail.h"
+#include "gui/panels/attention_overview.h"
+#include "gui/panels/panels.h"
+#include "gui/panels/widgets.h"
+#include "gui/view/frames.h"
+#include "gui/view/text.h"
+#include "gui/view/token_layout.h"
+
+namespace layerscope::gui {
+namespace {
+
+constexpr const char* kOpen = "Open a model…";
+
+class AttentionPanel final : public Panel {
+ public:
+  [[nodiscard]] const char* id() const override { return "attention"; }
+  [[nodiscard]] const char* title() const override { return "Attention"; }
+  void draw(Ui& ui) override;
+
+ private:
+  void header(Ui& ui, bool detail_only);
+  static float toggles(Ui& ui, bool measure);
+  void overview(Ui& ui, ImVec2 room);
+  void looks(Ui& ui);
+  void shaded_text(Ui& ui, int shown, std::span<const float> row);
+
+  AttentionOverview overview_;
+  AttentionDetail detail_;
+  view::TokenLayout layout_;
+};
+
+/// The three toggles, or only their width.
+float AttentionPanel::toggles(Ui& ui, bool measure) {
+  const float gap = px(ui, 4.0F);
+  if (measure) {
+    return button_size(ui, "probability").x + button_size(ui, "score").x +
+           button_size(ui, "log").x + 2.0F * gap;
+  }
+  bool& scores = ui.settings.show_scores;
+  if (button(ui, "attention/toggle/probability", "probability", scores ? Look::kPlain : Look::kOn,
+             "Colour by probability, after soft-max")) {
+    scores = false;
+  }
+  ImGui::SameLine(0.0F, gap);
+  if (button(ui, "attention/toggle/score", "score", scores ? Look::kOn : Look::kPlain,
+             "Colour by score: ln(probability) + log Σ exp of the row, as before soft-max")) {
+    scores = true;
+  }
+  ImGui::SameLine(0.0F, gap);
+  if (button(ui, "attention/toggle/log", "log",
+             ui.settings.log_attention && !scores ? Look::kOn : Look::kPlain,
+             "Logarithmic colour scale for probabilities", !scores)) {
+    ui.settings.log_attention = !ui.settings.log_attention;
+  }
+  return 0.0F;
+}
+
+void AttentionPanel::header(Ui& ui, bool detail_only) {
+  const Palette& c = colors(ui);
+  section_title(ui, "Attention");
+  ImGui::SameLine(0.0F, px(ui, 10.0F));
+  if (button(ui, "attention/back", "all layers", ui.selection.head_open ? Look::kLink : Look::kLink,
+             detail_only ? "Back to the overview" : "Show or hide the map  ·  Enter")) {
+    ui.selection.head_open = !ui.selection.head_open;
+  }
+  const float right = right_edge();
+  const float buttons = toggles(ui, true);
+  if (ui.selection.head_open) {
+    ImGui::SameLine(0.0F, px(ui, 6.0F));
+    ImGui::AlignTextToFramePadding();
+    text(c.quiet, fmt::format("▸ layer {} ▸", ui.selection.layer));
+    ImGui::SameLine(0.0F, px(ui, 5.0F));
+    text(c.text, fmt::format("head {}", ui.selection.head));
+  }
+  const int shown = ui.shown_position();
+  if (shown >= 0) {
+    ImGui::SameLine(0.0F, px(ui, 6.0F));
+    const std::string query = fmt::format(
+        "· query {}",
+        view::cut_text(view::quoted_token(tokenizer_of(ui), view::token_id(*ui.snapshot, shown)),
+                       20));
+    if (ImGui::GetCursorPosX() + ImGui::CalcTextSize(query.c_str()).x + buttons < right) {
+      ImGui::AlignTextToFramePadding();
+      text(c.quiet, query);
+      ImGui::SameLine(0.0F, 0.0F);
+    }
+  }
+  if (ui.selection.head_open && ImGui::GetCursorPosX() + buttons <= right) {
+    ImGui::SameLine(right - buttons);
+    toggles(ui, false);
+  } else if (ui.selection.head_open) {
+    ImGui::NewLine();
+    toggles(ui, false);
+  } else {
+    ImGui::NewLine();
+  }
+}
+
+void AttentionPanel::looks(Ui& ui) {
+  const Palette& c = colors(ui);
+  const int shown = ui.shown_position();
+  const std::string token =
+      view::quoted_token(tokenizer_of(ui), view::token_id(*ui.snapshot, shown));
+  section_title(ui, "Where");
+  subtitle(ui, view::cut_text(token, 24));
+  ImGui::SameLine(0.0F, px(ui, 8.0F));
+  section_title(ui, "looks");
+  const std::string where =
+      fmt::format("· layer {} · head {}", ui.selection.layer, ui.selection.head);
+  ImGui::SameLine(0.0F, 0.0F);
+  const bool fits = ImGui::CalcTextSize(where.c_str()).x < ImGui::GetContentRegionAvail().x;
+  subtitle(ui, fits ? where : std::string());
+  const auto row = view::attention_row(*ui.snapshot, shown, ui.selection.layer, ui.selection.head);
+  if (!ImGui::BeginChild("looks")) {
+    ImGui::EndChild();
+    return;
+  }
+  if (row.empty()) {
+    text(c.quiet, "This row was not captured, or was dropped to stay within the memory budget.");
+  } else {
+    shaded_text(ui, shown, row);
+  }
+  ImGui::EndChild();
+}
+
+void AttentionPanel::shaded_text(Ui& ui, int shown, std::span<const float> row) {
+  const Palette& c = colors(ui);
+  float largest = 0.0F;
+  for (const float p : row) {
+    largest = std::isfinite(p) ? std::max(largest, p) : largest;
+  }
+  const FontScope font(ui.fonts.mono);
+  const float chip_height = ImGui::GetTextLineHeight() + px(ui, 5.0F);
+  const float line_height = chip_height + px(ui, 3.0F);
+  const float width = std::max(ImGui::GetContentRegionAvail().x - px(ui, 10.0F), px(ui, 40.0F));
+  layout_.update(*ui.snapshot, tokenizer_of(ui), {width, px(ui, 6.0F), px(ui, 0.0F), px(ui, 2.0F)},
+                 [](const std::string& value) { return ImGui::CalcTextSize(value.c_str()).x; });
+  const ImVec2 origin = ImGui::GetCursorScreenPos();
+  const int lines = layout_.place(shown).line + 1;
+  ImGui::InvisibleButton("text", {width, std::max(static_cast<float>(lines) * line_height, 1.0F)});
+  ui.widgets.mark("attention/looks");
+  const bool hovered = ImGui::IsItemHovered();
+  const bool clicked = ImGui::IsItemClicked();
+  const ImVec2 mouse = ImGui::GetIO().MousePos;
+  const float top = ImGui::GetWindowPos().y - origin.y;
+  const int first = std::clamp(static_cast<int>(top / line_height), 0, lines);
+  const int last =
+      std::min(static_cast<int>((top + ImGui::GetWindowHeight()) / line_height) + 1, lines);
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  const int end = std::min(layout_.line_first(last), shown + 1);
+  for (int k = layout_.line_first(first); k < end; ++k) {
+    const view::ChipPlace& place = layout_.place(k);
+    const ImVec2 min{origin.x + place.x, origin.y + static_cast<float>(place.line) * line_height};
+    const ImVec2 max{min.x + place.width, min.y + chip_height};
+    const float p = row[static_cast<std::size_t>(k)];
+    const float strength = largest > 0.0F && p > 0.0F ? std::sqrt(p / largest) : 0.0F;
+    ImU32 ink = mix(c.quiet, c.text, strength);
+    if (!std::isfinite(p)) {
+      draw->AddRectFilled(min, max, mix(c.panel, c.error, 0.5F), px(ui, 3.0F));
+    } else if (strength > 0.05F) {
+      draw->AddRectFilled(min, max, mix(c.panel, c.accent, 0.62F * strength), px(ui, 3.0F));
+      ink = mix(ink, ui.settings.dark ? IM_COL32_WHITE : IM_COL32_BLACK, strength * 0.8F);
+    }
+    if (k == ui.selection.key_position) {
+      draw->AddRect(min, max, c.accent, px(ui, 3.0F));
+    }
+    draw->AddText({min.x + px(ui, 2.0F), min.y + px(ui, 2.5F)}, ink, layout_.text(k).text.c_str());
+    if (hovered && mouse.x >= min.x && mouse.x < max.x && mouse.y >= min.y && mouse.y < max.y) {
+      if (clicked) {
+        ui.selection.key_position = k;
+      }
+      if (ImGui::BeginTooltip()) {
+        text(c.text, token_label(ui, k));
+        fact(ui, "probability", fmt::format("{:.6f}", p));
+        ImGui::EndTooltip();
+      }
+    }
+  }
+}
+
+void AttentionPanel::overview(Ui& ui, ImVec2 room) {
+  const Palette& c = colors(ui);
+  const float caption = ImGui::GetTextLineHeightWithSpacing();
+  const bool with_looks = room.y > px(ui, 300.0F);
+  const float most = with_looks ? room.y * 0.66F : room.y - caption;
+  const float height = std::min(overview_.wanted_height(ui, {room.x, room.y}), most) + px(ui, 1.0F);
+  overview_.draw(ui, {room.x, height});
+  {
+    const FontScope small(nullptr, 0.86F);
+    text(c.quiet, "layers ↓ · heads → · shade √p, 0 … 1");
+    tip("Each thumbnail is one head's map, queries downwards, keys to the right. A cell shows the "
+        "square root of the largest probability of the tokens that it covers. A red dot marks a "
+        "head whose selected row does not sum to 1.");
+  }
+  if (with_looks) {
+    ImGui::Dummy({0.0F, px(ui, 2.0F)});
+    looks(ui);
+  }
+}
+
+void AttentionPanel::draw(Ui& ui) {
+  const session::Snapshot& s = *ui.snapshot;
+  ui.widgets.state("selection/layer", fmt::format("{}", ui.selection.layer));
+  ui.widgets.state("selection/head", fmt::format("{}", ui.selection.head));
+  if (s.model == nullptr || s.n_frames == 0) {
+    section_title(ui, "Attention");
+    if (s.model == nullptr) {
+      empty_state(ui, "attention", "Nothing to look into yet",
+                  "Open a model with Ctrl+O or drop a .gguf file on the window. Each head's "
+                  "attention then appears here while tokens stream in.");
+      const float width = button_size(ui, kOpen).x;
+      ImGui::Dummy({0.0F, px(ui, 4.0F)});
+      ImGui::SetCursorPosX(ImGui::GetCursorPosX() +
+                           (ImGui::GetContentRegionAvail().x - width) / 2.0F);
+      if (button(ui, "attention/open", kOpen, Look::kPrimary, "Ctrl+O",
+                 s.state != session::State::kLoading)) {
+        ui.requests.open_file_dialog = true;
+      }
+    } else {
+      empty_state(ui, "attention",
+                  s.state == session::State::kEvaluating ? "Evaluating the prompt…"
+                                                         : "No token evaluated yet",
+                  "Step (F10) evaluates the prompt and generates one token; Run (F5) goes on. "
+                  "Every layer and head then shows here.");
+    }
+    return;
+  }
+  ui.selection.layer = std::clamp(ui.selection.layer, 0, std::max(s.model->n_layers - 1, 0));
+  ui.selection.head = std::clamp(ui.selection.head, 0, std::max(s.model->n_heads - 1, 0));
+  // The map is square: what it cannot use is given to the overview.
+  const float gap = px(ui, 22.0F);
+  const ImVec2 all = ImGui::GetContentRegionAvail();
+  const float height = all.y - ImGui::GetFrameHeightWithSpacing();
+  const float detail = std::min(AttentionDetail::wanted_width(ui, height), all.x * 0.60F);
+  const float left = all.x - detail - gap;
+  const bool narrow = left < px(ui, 170.0F);
+  header(ui, narrow);
+  const ImVec2 room = ImGui::GetContentRegionAvail();
+  if (!ui.selection.head_open) {
+    overview(ui, room);
+    return;
+  }
+  if (narrow) {
+    detail_.draw(ui, room);
+    return;
+  }
+  if (ImGui::BeginChild("left", {left, room.y})) {
+    overview(ui, {left, room.y});
+  }
+  ImGui::EndChild();
+  ImGui::SameLine(0.0F, gap);
+  if (ImGui::BeginChild("right", {detail, room.y}, 0,
+                        ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse)) {
+    detail_.draw(ui, ImGui::GetContentRegionAvail());
+  }
+  ImGui::EndChild();
+}
+
+}  // namespace
+
+std::unique_ptr<Panel> make_attention() { return std::make_unique<AttentionPanel>(); }
+
+}  // namespace layerscope::gui

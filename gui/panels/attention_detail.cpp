@@ -1,0 +1,288 @@
+#include "gui/panels/attention_detail.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "gui/panels/actions.h"
+#include "gui/panels/widgets.h"
+#include "gui/view/frames.h"
+#include "gui/view/head_table.h"
+#include "gui/view/text.h"
+
+namespace layerscope::gui {
+namespace {
+
+/// Text turned by a quarter, reading upwards, its end at `end`. It is written at `visible` first:
+/// glyphs outside the clip rectangle would be left out before they are turned.
+void text_up(ImDrawList* draw, ImVec2 visible, ImVec2 end, ImU32 color, const std::string& value) {
+  const ImVec2 size = ImGui::CalcTextSize(value.c_str());
+  const int first = draw->VtxBuffer.Size;
+  draw->AddText(visible, color, value.c_str());
+  for (int i = first; i < draw->VtxBuffer.Size; ++i) {
+    ImVec2& p = draw->VtxBuffer[i].pos;
+    const float x = p.x - visible.x;
+    const float y = p.y - visible.y;
+    p = {end.x + y - size.y / 2.0F, end.y + size.x - x};
+  }
+}
+
+}  // namespace
+
+void AttentionDetail::update(Ui& ui) {
+  map_.select(ui.selection.layer, ui.selection.head,
+              ui.settings.show_scores ? view::MapValue::kScore : view::MapValue::kProbability);
+  if (!map_.update(*ui.snapshot)) {
+    ui.requests.redraw = true;
+  }
+  const int frames = ui.snapshot->n_frames;
+  const bool spaced = !is_busy(ui) || std::abs(frames - requested_at_) >= 32;
+  if (spaced && map_.wants_request(*ui.snapshot)) {
+    ui.send(session::RequestHeadMap{ui.selection.layer, ui.selection.head});
+    requested_at_ = frames;
+  }
+}
+
+AttentionDetail::Point AttentionDetail::strongest(const Ui& ui, int row, int column) const {
+  const int bin = map_.bin();
+  Point best;
+  float value = -1.0F;
+  for (int q = row * bin; q < std::min((row + 1) * bin, map_.n_tokens()); ++q) {
+    const auto values = view::attention_row(*ui.snapshot, q, ui.selection.layer, ui.selection.head);
+    for (int k = column * bin; k < std::min((column + 1) * bin, q + 1); ++k) {
+      const float p =
+          static_cast<std::size_t>(k) < values.size() ? values[static_cast<std::size_t>(k)] : -0.5F;
+      if (best.q < 0 || p > value || (std::isnan(p) && !std::isnan(value))) {
+        best = {q, k};
+        value = p;
+      }
+    }
+  }
+  return best;
+}
+
+void AttentionDetail::axes(Ui& ui, const Geometry& map) const {
+  const FontScope font(ui.fonts.mono, 0.76F);
+  const float height = ImGui::GetTextLineHeight();
+  const int every = std::max(1, static_cast<int>(std::ceil(height * 0.98F / map.cell)));
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  const Palette& c = colors(ui);
+  const int shown = ui.shown_position() / map_.bin();
+  for (int i = 0; i < map.used; i += every) {
+    const int position = i * map_.bin();
+    std::string label =
+        view::chip_text(tokenizer_of(ui), view::token_id(*ui.snapshot, position)).text;
+    label = map_.bin() > 1 ? fmt::format("{}", position) : view::cut_text(label, 9);
+    const float middle = (static_cast<float>(i) + 0.5F) * map.cell;
+    const float width = ImGui::CalcTextSize(label.c_str()).x;
+    const ImU32 ink = i == shown ? c.accent : c.quiet;
+    draw->AddText({map.min.x - width - px(ui, 5.0F), map.min.y + middle - height / 2.0F}, ink,
+                  label.c_str());
+    text_up(draw, map.min, {map.min.x + middle, map.min.y + map.side + px(ui, 4.0F)}, c.quiet,
+            label);
+  }
+}
+
+void AttentionDetail::crosshair(Ui& ui, const Geometry& map, Point at) const {
+  const Palette& c = colors(ui);
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  const int bin = map_.bin();
+  const auto edge = [&](float origin, int cell) {
+    return origin + static_cast<float>(cell) * map.cell;
+  };
+  const int shown = ui.shown_position();
+  if (shown >= 0) {
+    const int row = shown / bin;
+    draw->AddRect({map.min.x, edge(map.min.y, row)},
+                  {edge(map.min.x, row + 1), edge(map.min.y, row + 1)}, kMapAccent);
+  }
+  if (at.k >= 0) {
+    const int column = at.k / bin;
+    draw->AddRect({edge(map.min.x, column), edge(map.min.y, column)},
+                  {edge(map.min.x, column + 1), map.min.y + map.side},
+                  mix(c.plot, kMapAccent, 0.7F));
+    if (at.q >= 0) {
+      const int row = at.q / bin;
+      draw->AddRect({edge(map.min.x, column), edge(map.min.y, row)},
+                    {edge(map.min.x, column + 1), edge(map.min.y, row + 1)}, kMapInk, 0.0F, 0,
+                    px(ui, 2.0F));
+    }
+  }
+}
+
+void AttentionDetail::sums(Ui& ui, const Geometry& map) {
+  const Palette& c = colors(ui);
+  const session::Snapshot& s = *ui.snapshot;
+  const int head = ui.selection.layer * 65536 + ui.selection.head;
+  if (s.version != sums_snapshot_ || head != sums_head_) {
+    sums_ = view::row_sums(s, ui.selection.layer, ui.selection.head, map_.bin());
+    // A sum of 1 is what is expected: only what differs gets a colour.
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      capture::HeadStats stats;
+      stats.row_sum = sums_[i];
+      if (!view::row_sum_off(stats, static_cast<int>(i + 1) * map_.bin())) {
+        sums_[i] = HeatmapData::kHole;
+      }
+    }
+    sums_snapshot_ = s.version;
+    sums_head_ = head;
+    ++sums_version_;
+  }
+  const ImVec2 min{map.min.x + map.side + px(ui, 5.0F), map.min.y};
+  const ImVec2 max{min.x + px(ui, 7.0F), map.min.y + map.side};
+  ImGui::GetWindowDrawList()->AddRectFilled(min, max, c.track);
+  HeatmapData data;
+  data.width = 1;
+  data.height = static_cast<int>(sums_.size());
+  data.values = sums_;
+  data.version = sums_version_;
+  data.lo = 0.9F;
+  data.hi = 1.1F;
+  data.color_map = ColorMap::kDiverging;
+  if (data.height > 0) {
+    heatmap(ui, "attention/sums", data, min, max);
+  }
+  ImGui::SetCursorScreenPos(min);
+  ImGui::InvisibleButton("sums", {max.x - min.x, std::max(max.y - min.y, 1.0F)});
+  ui.widgets.mark("attention/sums");
+  tip("Row sums: empty where the probabilities of a row add up to 1, blue below, red above "
+      "(0.9 … 1.1), magenta where the sum is not a number.");
+}
+
+void AttentionDetail::line(Ui& ui, Point at, bool hovered) const {
+  const Palette& c = colors(ui);
+  const session::Snapshot& s = *ui.snapshot;
+  const int layer = ui.selection.layer;
+  const int head = ui.selection.head;
+  const capture::HeadStats* stats = view::head_stats(s.frame(at.q), layer, head);
+  if (stats != nullptr) {
+    ui.widgets.state("attention/row_sum", fmt::format("{:.4f}", stats->row_sum));
+  }
+  const FontScope font(ui.fonts.mono);
+  if (at.q < 0) {
+    text(c.quiet, "Point at the map for exact values; click to select query and key.");
+    return;
+  }
+  bool first = true;
+  // What no longer fits is left out, the most important parts come first.
+  const auto add = [&](ImU32 color, const std::string& words) {
+    if (!first) {
+      ImGui::SameLine(0.0F, px(ui, 8.0F));
+    }
+    if (first || ImGui::CalcTextSize(words.c_str()).x <= ImGui::GetContentRegionAvail().x) {
+      text(color, words);
+    } else {
+      ImGui::NewLine();
+    }
+    first = false;
+  };
+  const std::size_t limit = ImGui::GetContentRegionAvail().x < px(ui, 420.0F) ? 9 : 18;
+  const auto quoted = [&](int position) {
+    return view::cut_text(view::quoted_token(tokenizer_of(ui), view::token_id(s, position)), limit);
+  };
+  add(c.text, fmt::format("q {} {}", at.q, quoted(at.q)));
+  const auto row = view::attention_row(s, at.q, layer, head);
+  if (at.k >= 0) {
+    add(c.text, fmt::format("→ k {} {}", at.k, quoted(at.k)));
+    if (at.k > at.q) {
+      add(c.quiet, "masked: later than the query");
+    } else if (static_cast<std::size_t>(at.k) < row.size()) {
+      const float p = row[static_cast<std::size_t>(at.k)];
+      const std::string value = fmt::format("{:.4f}", p);
+      add(c.accent, value);
+      ui.widgets.state("attention/value", value);
+      const float lse = stats != nullptr ? stats->lse : 0.0F;
+      const float score = view::map_value(p, lse, view::MapValue::kScore);
+      add(c.quiet, score == HeatmapData::kHole ? std::string("score −inf")
+                                               : fmt::format("score {:.2f}", score));
+    } else {
+      add(c.warn, "row not kept; recomputing");
+    }
+  }
+  if (stats != nullptr) {
+    const bool off = view::row_sum_off(*stats, at.q + 1);
+    add(off ? c.error : c.quiet,
+        fmt::format("· row sum {:.4f}{}", stats->row_sum, off ? " (should be 1)" : ""));
+  }
+  if (hovered && map_.bin() > 1) {
+    add(c.quiet, fmt::format("· strongest of {0} × {0}", map_.bin()));
+  }
+}
+
+AttentionDetail::Margins AttentionDetail::margins(const Ui& ui, ImVec2 room) {
+  Margins m{};
+  m.footer = ImGui::GetTextLineHeightWithSpacing() * 2.0F + px(ui, 16.0F);
+  m.strip = px(ui, 14.0F);
+  if (std::min(room.x, room.y - m.footer) >= px(ui, 240.0F)) {
+    const FontScope font(ui.fonts.mono, 0.76F);
+    m.labels = ImGui::CalcTextSize("000000000").x + px(ui, 6.0F);
+  }
+  return m;
+}
+
+float AttentionDetail::wanted_width(const Ui& ui, float height) {
+  const Margins m = margins(ui, {height, height});
+  return std::max(height - m.footer + m.strip, px(ui, 200.0F));
+}
+
+void AttentionDetail::draw(Ui& ui, ImVec2 room) {
+  const Palette& c = colors(ui);
+  update(ui);
+  const auto [label_room, strip, footer] = margins(ui, room);
+  Geometry map;
+  map.side = std::floor(
+      std::max(px(ui, 60.0F), std::min(room.x - label_room - strip, room.y - footer - label_room)));
+  map.used = std::max(map_.used(), 1);
+  map.cell = map.side / static_cast<float>(map.used);
+  const ImVec2 start = ImGui::GetCursorScreenPos();
+  map.min = {start.x + label_room, start.y};
+  const ImVec2 max{map.min.x + map.side, map.min.y + map.side};
+
+  ImGui::GetWindowDrawList()->AddRectFilled(map.min, max, c.plot);
+  const HeatmapData data = map_.data(ui.settings.log_attention);
+  const float uv = static_cast<float>(map_.used()) / static_cast<float>(std::max(map_.side(), 1));
+  heatmap(ui, "attention/map", data, map.min, max, {uv, uv});
+  if (label_room > 0.0F) {
+    axes(ui, map);
+  }
+  ImGui::SetCursorScreenPos(map.min);
+  ImGui::InvisibleButton("map", {map.side, map.side});
+  ui.widgets.mark("attention/map");
+  ui.widgets.state("attention/map_size", fmt::format("{0} x {0}", map_.n_tokens()));
+  Point at{ui.shown_position(), ui.selection.key_position};
+  const bool hovered = ImGui::IsItemHovered() && map_.used() > 0;
+  if (hovered) {
+    const ImVec2 mouse = ImGui::GetIO().MousePos;
+    const auto index = [&](float v) {
+      return std::clamp(static_cast<int>(v / map.cell), 0, map_.used() - 1);
+    };
+    const int row = index(mouse.y - map.min.y);
+    const int column = index(mouse.x - map.min.x);
+    const Point found = strongest(ui, row, column);
+    at = found.q >= 0 ? found : Point{row * map_.bin(), column * map_.bin()};
+    if (ImGui::IsItemClicked() && at.k <= at.q) {
+      select_position(ui, at.q);
+      ui.selection.key_position = at.k;
+    }
+  } else if (at.q >= 0 && at.k < 0) {
+    const capture::HeadStats* stats =
+        view::head_stats(ui.shown_frame(), ui.selection.layer, ui.selection.head);
+    at.k = stats != nullptr ? std::min(stats->argmax, at.q) : -1;
+  }
+  crosshair(ui, map, at);
+  sums(ui, map);
+  ImGui::SetCursorScreenPos({start.x, max.y + label_room + px(ui, 4.0F)});
+  line(ui, at, hovered);
+  std::string note = fmt::format("{} · {}", ui.settings.show_scores ? "score" : "probability",
+                                 data.log_scale ? "log, auto range" : "auto range");
+  if (!map_.missing().empty()) {
+    note = fmt::format("{} rows not kept · {}", map_.missing().size(), note);
+  }
+  if (map_.non_finite() > 0) {
+    note += " · holds non-finite values";
+  }
+  color_bar(ui, "attention/bar", data, std::min(room.x, label_room + map.side), note);
+}
+
+}  // namespace layerscope::gui

@@ -1,0 +1,52 @@
+// Attention detail: one head's map with axes, crosshair, row sums, exact values and scale. UI
+// thread.
+#pragma once
+
+#include <vector>
+
+#include "gui/panels/ui.h"
+#include "gui/view/attention_map.h"
+
+namespace layerscope::gui {
+
+class AttentionDetail {
+ public:
+  void draw(Ui& ui, ImVec2 room);
+  /// The width that the map can use at that height.
+  static float wanted_width(const Ui& ui, float height);
+
+ private:
+  /// What stands around the map at a given size of the panel.
+  struct Margins {
+    float labels;  ///< left and below; 0 where there is no room for labels
+    float strip;   ///< row sums, on the right
+    float footer;  ///< exact values and colour bar
+  };
+  static Margins margins(const Ui& ui, ImVec2 room);
+  struct Geometry {
+    ImVec2 min;      ///< of the map
+    float side = 0;  ///< pixels
+    float cell = 0;  ///< pixels per cell
+    int used = 0;    ///< cells in use
+  };
+  /// The query and key under the crosshair; exact also where a cell covers several tokens.
+  struct Point {
+    int q = -1;
+    int k = -1;
+  };
+  void update(Ui& ui);
+  [[nodiscard]] Point strongest(const Ui& ui, int row, int column) const;
+  void axes(Ui& ui, const Geometry& map) const;
+  void crosshair(Ui& ui, const Geometry& map, Point at) const;
+  void sums(Ui& ui, const Geometry& map);
+  void line(Ui& ui, Point at, bool hovered) const;
+
+  view::AttentionMap map_;
+  std::vector<float> sums_;
+  std::uint64_t sums_version_ = 0;
+  std::uint64_t sums_snapshot_ = 0;
+  int sums_head_ = -1;
+  int requested_at_ = -1000;  ///< frames at the last request, to space them out while running
+};
+
+}  // namespace layerscope::gui

@@ -1,0 +1,32 @@
+// Attention overview: layers × heads thumbnails, all from one texture. UI thread.
+#pragma once
+
+#include <cstdint>
+
+#include "gui/panels/ui.h"
+#include "gui/view/thumbnails.h"
+
+namespace layerscope::gui {
+
+class AttentionOverview {
+ public:
+  /// Draws the grid into `room`; large models scroll inside it.
+  void draw(Ui& ui, ImVec2 room);
+  /// The height that the grid would like at that width.
+  [[nodiscard]] float wanted_height(const Ui& ui, ImVec2 room) const;
+
+ private:
+  struct Cell {
+    float size;  ///< side of one thumbnail
+    float gap;
+    float margin_x, margin_y;  ///< room for the labels
+  };
+  [[nodiscard]] Cell cell_size(const Ui& ui, ImVec2 room) const;
+  void grid(Ui& ui);
+  void thumbnail(Ui& ui, int layer, int head, ImVec2 min, float size, TextureHandle texture) const;
+  static void hover(Ui& ui, int layer, int head);
+
+  view::Thumbnails thumbnails_;
+};
+
+}  // namespace layerscope::gui

@@ -1,0 +1,268 @@
+// Logits panel: what the model would say next at the shown step, and how sure it was over all
+// steps. UI thread.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "gui/panels/actions.h"
+#include "gui/panels/panels.h"
+#include "gui/panels/plot.h"
+#include "gui/panels/widgets.h"
+#include "gui/view/frames.h"
+#include "gui/view/logits_view.h"
+#include "gui/view/text.h"
+
+namespace layerscope::gui {
+namespace {
+
+class LogitsPanel final : public Panel {
+ public:
+  [[nodiscard]] const char* id() const override { return "logits"; }
+  [[nodiscard]] const char* title() const override { return "Next token"; }
+  void draw(Ui& ui) override;
+
+ private:
+  /// Columns of the list, as window x.
+  struct Columns {
+    float bar, bar_end, percent, logit, moved;
+  };
+  void bar(Ui& ui, const view::LogitBar& bar, const Columns& at, const std::string& name);
+  static void padded(Ui& ui, const view::LogitBars& bars, const Columns& at);
+  void confirm(Ui& ui);
+  void series(Ui& ui);
+
+  view::LogitSeries series_;
+  std::int32_t branch_id_ = -1;
+  int branch_position_ = -1;
+};
+
+void LogitsPanel::bar(Ui& ui, const view::LogitBar& bar, const Columns& at,
+                      const std::string& name) {
+  const Palette& c = colors(ui);
+  const float height = ImGui::GetTextLineHeight() + px(ui, 7.0F);
+  const ImVec2 min = ImGui::GetCursorScreenPos();
+  const float left = min.x - ImGui::GetCursorPosX();
+  const float width = ImGui::GetContentRegionAvail().x;
+  ImGui::PushID(name.c_str());
+  const bool pressed = ImGui::InvisibleButton("bar", {width, height});
+  ImGui::PopID();
+  if (pressed) {
+    branch_id_ = bar.id;
+    branch_position_ = ui.shown_position();
+    ImGui::OpenPopup("branch");
+  }
+  ui.widgets.mark(name);
+  const bool hovered = ImGui::IsItemHovered();
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  const float text_y = min.y + px(ui, 3.5F);
+  if (hovered) {
+    draw->AddRectFilled(min, {min.x + width, min.y + height}, c.card, px(ui, 3.0F));
+  }
+  const ImU32 ink = bar.chosen ? c.accent : c.text;
+  const std::string token = view::cut_text(view::quoted_token(tokenizer_of(ui), bar.id), 40);
+  draw->PushClipRect(min, {left + at.bar - px(ui, 6.0F), min.y + height}, true);
+  draw->AddText({min.x, text_y}, ink, token.c_str());
+  draw->PopClipRect();
+  const ImVec2 track_min{left + at.bar, min.y + px(ui, 3.0F)};
+  const ImVec2 track_max{left + at.bar_end, min.y + height - px(ui, 3.0F)};
+  draw->AddRectFilled(track_min, track_max, c.track, px(ui, 2.0F));
+  if (bar.length > 0.0F) {
+    const float end =
+        track_min.x + std::max((track_max.x - track_min.x) * bar.length, px(ui, 2.0F));
+    draw->AddRectFilled(
+        track_min, {end, track_max.y},
+        bar.chosen ? mix(c.accent_fill, c.accent, 0.35F) : mix(c.track, c.quiet, 0.45F),
+        px(ui, 2.0F));
+  }
+  const auto right_text = [&](float x, ImU32 color, const std::string& value) {
+    draw->AddText({left + x - ImGui::CalcTextSize(value.c_str()).x, text_y}, color, value.c_str());
+  };
+  right_text(at.percent, c.text, view::percent_text(double{bar.prob}));
+  right_text(at.logit, c.quiet,
+             std::isfinite(bar.logit) ? fmt::format("{:.2f}", bar.logit)
+                                      : view::number_text(double{bar.logit}));
+  if (at.moved > 0.0F && bar.moved && *bar.moved != 0) {
+    right_text(at.moved, *bar.moved > 0 ? c.good : c.warn,
+               fmt::format("{}{}", *bar.moved > 0 ? "▲" : "▼", std::abs(*bar.moved)));
+  } else if (at.moved > 0.0F && bar.was_listed && !bar.moved) {
+    right_text(at.moved, c.faint, "new");
+  }
+  const std::string before =
+      bar.moved ? fmt::format(", {} at the step before", bar.rank + 1 + *bar.moved) : std::string();
+  tip(
+      fmt::format("{}  id {}\nrank {}{}\nprobability {:.3g}, logit {:.4f}{}\nClick to go on with "
+                  "this token instead",
+                  token, bar.id, bar.rank + 1, before, bar.prob, bar.logit,
+                  bar.chosen ? "\nthe token that follows here" : ""));
+}
+
+void LogitsPanel::padded(Ui& ui, const view::LogitBars& bars, const Columns& at) {
+  if (bars.best_padded.id < 0) {
+    return;
+  }
+  const Palette& c = colors(ui);
+  const ImVec2 min = ImGui::GetCursorScreenPos();
+  const float left = min.x - ImGui::GetCursorPosX();
+  const float height = ImGui::GetTextLineHeight() + px(ui, 7.0F);
+  ImGui::Dummy({ImGui::GetContentRegionAvail().x, height});
+  ui.widgets.mark("logits/padded");
+  ImDrawList* draw = ImGui::GetWindowDrawList();
+  const float y = min.y + px(ui, 3.5F);
+  draw->AddText({min.x, y}, c.quiet, fmt::format("[PAD {}]", bars.best_padded.id).c_str());
+  const auto right_text = [&](float x, ImU32 color, const std::string& value) {
+    draw->AddText({left + x - ImGui::CalcTextSize(value.c_str()).x, y}, color, value.c_str());
+  };
+  right_text(at.percent, c.warn, "masked");
+  right_text(at.logit, bars.padded_wins ? c.error : c.quiet,
+             fmt::format("{:.2f}", bars.best_padded.logit));
+  tip("The best of the padded rows: rows of the output head that no token uses. They are never "
+      "sampled. If this one beats every real token, a sampler that scans them would pick it.");
+  if (bars.padded_wins) {
+    text(c.warn, "⚠ a padded row beats every real token");
+    ui.widgets.mark("logits/padded/wins");
+  }
+}
+
+void LogitsPanel::confirm(Ui& ui) {
+  const FontScope font(ui.fonts.regular);
+  if (!begin_popup("branch")) {
+    return;
+  }
+  const Palette& c = colors(ui);
+  const session::Snapshot& s = *ui.snapshot;
+  const int dropped = std::max(s.n_frames - 1 - branch_position_, 0);
+  text(c.text, fmt::format("Go on with {}", view::quoted_token(tokenizer_of(ui), branch_id_)));
+  text(c.quiet, fmt::format("after {}{}", token_label(ui, branch_position_),
+                            dropped > 0 ? fmt::format("; {} later tokens are dropped", dropped)
+                                        : std::string()));
+  if (button(ui, "logits/branch/confirm", "Branch here", Look::kPrimary)) {
+    branch_after(ui, branch_position_, branch_id_);
+    ImGui::CloseCurrentPopup();
+  }
+  ImGui::SameLine();
+  if (button(ui, "logits/branch/cancel", "Cancel")) {
+    ImGui::CloseCurrentPopup();
+  }
+  ImGui::EndPopup();
+}
+
+void LogitsPanel::series(Ui& ui) {
+  const Palette& c = colors(ui);
+  series_.update(*ui.snapshot);
+  const float room = ImGui::GetContentRegionAvail().y;
+  const float titles =
+      2.0F * (ImGui::GetFrameHeightWithSpacing() + ImGui::GetTextLineHeightWithSpacing());
+  const float height = std::clamp((room - titles) / 2.0F, px(ui, 48.0F), px(ui, 120.0F));
+  const auto words = [&ui](int i) {
+    return view::quoted_token(tokenizer_of(ui), view::token_id(*ui.snapshot, i));
+  };
+  const auto pick = [&ui](int index) {
+    if (index >= 0 && ImGui::IsMouseClicked(ImGuiMouseButton_Left)) {
+      select_position(ui, index);
+    }
+  };
+  section_title(ui, "Entropy");
+  subtitle(ui, "bit, over all steps");
+  const std::array entropy{PlotLine{"entropy", &series_.entropy, c.accent}};
+  Plot plot;
+  plot.id = "logits/entropy";
+  plot.size = {ImGui::GetContentRegionAvail().x, height};
+  plot.x_name = "step";
+  plot.unit = "bit";
+  plot.from_zero = true;
+  plot.marked = ui.shown_position();
+  plot.x_text = words;
+  pick(line_plot(ui, plot, entropy));
+
+  section_title(ui, "Logits");
+  ImGui::SameLine(0.0F, px(ui, 10.0F));
+  const std::array range{PlotLine{"max", &series_.max, c.warn},
+                         PlotLine{"mean", &series_.mean, c.quiet},
+                         PlotLine{"min", &series_.min, c.accent}};
+  plot_legend(ui, range);
+  plot.id = "logits/range";
+  plot.unit = "";
+  plot.from_zero = false;
+  pick(line_plot(ui, plot, range));
+}
+
+void LogitsPanel::draw(Ui& ui) {
+  const Palette& c = colors(ui);
+  const int position = ui.shown_position();
+  const view::LogitBars bars = view::logit_bars(*ui.snapshot, position, 32);
+  section_title(ui, "Next token");
+  if (position >= 0) {
+    subtitle(ui, "after " + view::cut_text(token_label(ui, position), 26));
+  }
+  if (ui.snapshot->model == nullptr || position < 0) {
+    empty_state(
+        ui, "logits", "No logits yet",
+        ui.snapshot->model == nullptr
+            ? "With a model open, the likeliest next tokens stand here at every step."
+            : "Step (F10) evaluates the prompt; the likeliest next tokens then stand here.");
+    return;
+  }
+  const FontScope font(ui.fonts.mono);
+  if (!bars.bars.empty()) {
+    ui.widgets.state("logits/top1", view::token_bytes(tokenizer_of(ui), bars.bars.front().id));
+    ui.widgets.state("logits/top1_id", fmt::format("{}", bars.bars.front().id));
+    ui.widgets.state("logits/top1_prob", fmt::format("{:.4f}", bars.bars.front().prob));
+    ui.widgets.state("logits/entropy_bits", fmt::format("{:.3f}", bars.entropy));
+  }
+  const float row = ImGui::GetTextLineHeight() + px(ui, 7.0F);
+  const float room = ImGui::GetContentRegionAvail().y;
+  // The plots below keep at least what makes them readable; the list takes what is left.
+  const float plots = px(ui, 210.0F);
+  const int rows = std::clamp(static_cast<int>((room - plots) / row) - 2, 3, 16);
+  ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {ImGui::GetStyle().ItemSpacing.x, 0.0F});
+  const float right = right_edge();
+  Columns at{};
+  // A narrow panel shows the bars rather than the change of rank, which hovering tells too.
+  const bool with_moved = ImGui::GetContentRegionAvail().x > px(ui, 250.0F);
+  at.moved = with_moved ? right : 0.0F;
+  at.logit = with_moved ? right - ImGui::CalcTextSize("▲00").x - px(ui, 6.0F) : right;
+  at.percent = at.logit - ImGui::CalcTextSize("-00.00").x - px(ui, 8.0F);
+  at.bar_end = at.percent - ImGui::CalcTextSize("<0.01%").x - px(ui, 8.0F);
+  at.bar = ImGui::GetCursorPosX() + std::clamp(right * 0.30F, px(ui, 66.0F), px(ui, 170.0F));
+  at.bar_end = std::max(at.bar_end, at.bar + px(ui, 4.0F));
+  if (!bars.known) {
+    ImGui::PushTextWrapPos();
+    text(c.quiet,
+         "No distribution was computed after this prompt token: only the last token of a "
+         "prompt needs one.");
+    ImGui::PopTextWrapPos();
+    if (button(ui, "logits/newest", "Show the newest step", Look::kLink)) {
+      select_position(ui, -1);
+    }
+  }
+  for (std::size_t i = 0; i < bars.bars.size() && static_cast<int>(i) < rows; ++i) {
+    bar(ui, bars.bars[i], at, fmt::format("logits/bar/{}", i));
+  }
+  for (std::size_t i = static_cast<std::size_t>(rows); i < bars.bars.size(); ++i) {
+    if (bars.bars[i].chosen) {
+      bar(ui, bars.bars[i], at, fmt::format("logits/bar/{}", i));
+    }
+  }
+  if (bars.chosen_below) {
+    text(c.quiet, fmt::format("… rank {}", bars.chosen_below->rank + 1));
+    bar(ui, *bars.chosen_below, at, "logits/chosen");
+  }
+  padded(ui, bars, at);
+  if (bars.non_finite > 0) {
+    text(c.error, fmt::format("{} logits are NaN or infinite", bars.non_finite));
+    ui.widgets.mark("logits/non_finite");
+  }
+  confirm(ui);
+  ImGui::PopStyleVar();
+  ImGui::Dummy({0.0F, px(ui, 2.0F)});
+  const FontScope usual(ui.fonts.regular);
+  series(ui);
+}
+
+}  // namespace
+
+std::unique_ptr<Panel> make_logits() { return std::make_unique<LogitsPanel>(); }
+
+}  // namespace layerscope::gui

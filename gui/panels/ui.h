@@ -1,0 +1,129 @@
+// Ui: what every panel gets — the shared selection, commands, settings, and the registry of widgets
+// and readable state that the script driver uses. Owned by the UI thread.
+#pragma once
+
+#include <imgui.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/session/session.h"
+#include "engine/session/snapshot.h"
+#include "gui/view/heatmap.h"
+
+namespace layerscope::gui {
+
+/// One shared selection: everything follows it.
+struct Selection {
+  int position = -1;  ///< selected step; −1 follows the newest
+  int layer = 0;
+  int head = 0;
+  bool head_open = true;  ///< detail map shown beside the overview
+  int key_position = -1;  ///< key under the crosshair, −1 none
+};
+
+/// Settings that are remembered between starts (written by gui/app).
+struct Settings {
+  int color_map = 0;  ///< ColorMap
+  bool dark = true;
+  float font_scale = 1.0F;
+  bool log_attention = false;
+  bool show_scores = false;
+  int token_color = 0;  ///< 0 probability, 1 entropy, 2 rank
+  int norms_tap = 0;
+  std::string last_folder;
+  std::vector<std::string> recent;  ///< most recent first, at most 12
+};
+
+/// Records where widgets are and what can be asserted, for the script driver and for tests.
+/// Cleared at the start of each frame.
+class WidgetRegistry {
+ public:
+  struct Widget {
+    ImVec2 min, max;
+    bool visible;  ///< inside the clip rectangle
+  };
+  void clear();
+  /// Records the last ImGui item under `id` ("attention/layer 3/head 5").
+  void mark(std::string_view id);
+  /// Records a rectangle in screen coordinates.
+  void mark_rect(std::string_view id, ImVec2 min, ImVec2 max);
+  /// Records a readable value ("logits/top1" → " frog").
+  void state(std::string_view id, std::string value);
+  [[nodiscard]] const Widget* find(std::string_view id) const;
+  [[nodiscard]] const std::string* find_state(std::string_view id) const;
+  [[nodiscard]] std::vector<std::string> ids() const;
+
+ private:
+  std::map<std::string, Widget, std::less<>> widgets_;
+  std::map<std::string, std::string, std::less<>> states_;
+};
+
+struct Fonts {
+  ImFont* regular = nullptr;
+  ImFont* bold = nullptr;
+  ImFont* mono = nullptr;
+};
+
+/// Requests from panels to the application shell, handled after the frame.
+struct AppRequests {
+  bool open_file_dialog = false;
+  bool open_system_dialog = false;
+  bool show_keys = false;
+  bool quit = false;
+  bool redraw = false;          ///< A panel works in slices: draw the next frame without waiting.
+  std::string open_path;        ///< load this model
+  std::string screenshot_path;  ///< save the window as PNG
+};
+
+struct Ui {
+  session::Session* session = nullptr;
+  std::shared_ptr<const session::Snapshot> snapshot;  ///< never null
+  HeatmapRenderer* heatmaps = nullptr;  ///< null in panel tests: panels then draw a flat rectangle
+  WidgetRegistry widgets;
+  Selection selection;
+  Settings settings;
+  Fonts fonts;
+  AppRequests requests;
+  std::string prompt_text;  ///< the editor's text
+  bool prompt_chat = true;
+  float scale = 1.0F;          ///< DPI scale
+  double frame_seconds = 0.0;  ///< of the last frame
+  std::uint64_t frames_dropped = 0;
+
+  void send(session::Command command) {
+    if (session != nullptr) {
+      session->send(std::move(command));
+    }
+  }
+  /// The position that panels show: the selected one, or the newest when following; −1 when none.
+  [[nodiscard]] int shown_position() const;
+  [[nodiscard]] const capture::TokenFrame* shown_frame() const;
+};
+
+/// A panel: its settings and one draw function. Draws into the current ImGui window, whose content
+/// region is the panel's place. Never calls the engine except through Ui::send.
+class Panel {
+ public:
+  virtual ~Panel() = default;
+  [[nodiscard]] virtual const char* id() const = 0;     ///< "attention"
+  [[nodiscard]] virtual const char* title() const = 0;  ///< "Attention"
+  virtual void draw(Ui& ui) = 0;
+};
+
+/// Where a panel stands in the window's layout.
+enum class Place : std::uint8_t { kTop, kLeft, kCentre, kRight, kBottom, kStatus };
+
+struct PanelEntry {
+  Place place;
+  std::unique_ptr<Panel> panel;
+};
+
+/// All panels, in the order in which they are shown (registry.cpp: one line per panel).
+std::vector<PanelEntry> make_panels();
+
+}  // namespace layerscope::gui

@@ -1,0 +1,48 @@
+// Heatmap: values to be coloured on the GPU, as pure data.
+//
+// A panel builds a HeatmapData (pure functions in gui/view), the renderer in gui/vulkan uploads the
+// values when `version` changed and colours them in a compute shader. The panel gets back a
+// texture.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+
+namespace layerscope::gui {
+
+enum class ColorMap : std::uint8_t { kViridis, kCividis, kMagma, kDiverging };
+
+/// Row-major values [height][width]. NaN, ±Inf and exact zero get their own colours when `flag` is
+/// set; cells equal to `kHole` are drawn in the background colour (above the diagonal, no data).
+struct HeatmapData {
+  int width = 0;
+  int height = 0;
+  std::span<const float> values;
+  std::uint64_t version = 0;  ///< Same key and version: values are not uploaded again.
+  float lo = 0.0F;
+  float hi = 1.0F;
+  bool log_scale = false;
+  bool flag = true;
+  ColorMap color_map = ColorMap::kViridis;
+
+  static constexpr float kHole = -std::numeric_limits<float>::max();
+};
+
+/// Opaque texture handle (an ImTextureID in practice); 0 means nothing to draw.
+using TextureHandle = std::uint64_t;
+
+class HeatmapRenderer {
+ public:
+  virtual ~HeatmapRenderer() = default;
+  /// The texture for `key`, one texel per value. Textures whose key was not asked for during a few
+  /// frames are freed. Call on the UI thread between the start and the end of a frame.
+  virtual TextureHandle texture(std::string_view key, const HeatmapData& data) = 0;
+  /// "staging · software Vulkan (llvmpipe)": which path is active.
+  [[nodiscard]] virtual std::string_view path_text() const = 0;
+  /// Why that path.
+  [[nodiscard]] virtual std::string_view path_reason() const = 0;
+};
+
+}  // namespace layerscope::gui

@@ -1,0 +1,113 @@
+#include "gui/view/logits_view.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace layerscope::gui::view {
+namespace {
+
+constexpr float kGap = std::numeric_limits<float>::quiet_NaN();
+
+int rank_of(const capture::LogitSummary& summary, std::int32_t id) {
+  for (std::size_t i = 0; i < summary.top.size(); ++i) {
+    if (summary.top[i].id == id) {
+      return static_cast<int>(i);
+    }
+  }
+  return -1;
+}
+
+}  // namespace
+
+LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n) {
+  LogitBars result;
+  const capture::TokenFrame* frame = snapshot.frame(position);
+  if (frame == nullptr || !frame->logits) {
+    return result;
+  }
+  const capture::LogitSummary& now = *frame->logits;
+  const capture::TokenFrame* before = snapshot.frame(position - 1);
+  const capture::TokenFrame* after = snapshot.frame(position + 1);
+  const capture::LogitSummary* old =
+      before != nullptr && before->logits ? &*before->logits : nullptr;
+  result.known = true;
+  result.best_padded = now.best_padded;
+  result.entropy = now.entropy;
+  result.non_finite = now.non_finite;
+  const float largest = now.top.empty() ? 0.0F : now.top.front().prob;
+  const auto make = [&](int rank, const capture::TopToken& token) {
+    LogitBar bar;
+    bar.id = token.id;
+    bar.logit = token.logit;
+    bar.prob = token.prob;
+    bar.rank = rank;
+    const float length = largest > 0.0F ? token.prob / largest : 0.0F;
+    bar.length = std::isfinite(length) ? std::clamp(length, 0.0F, 1.0F) : 0.0F;
+    bar.was_listed = old != nullptr;
+    const int old_rank = old != nullptr ? rank_of(*old, token.id) : -1;
+    if (old_rank >= 0) {
+      bar.moved = old_rank - rank;
+    }
+    bar.chosen = after != nullptr && after->id == token.id;
+    return bar;
+  };
+  const int count = std::min(n, static_cast<int>(now.top.size()));
+  for (int rank = 0; rank < count; ++rank) {
+    result.bars.push_back(make(rank, now.top[static_cast<std::size_t>(rank)]));
+  }
+  if (after != nullptr) {
+    result.chosen_rank = after->choice.known ? after->choice.rank : rank_of(now, after->id);
+    const bool listed = std::any_of(result.bars.begin(), result.bars.end(),
+                                    [](const LogitBar& bar) { return bar.chosen; });
+    if (!listed && after->choice.known) {
+      result.chosen_below =
+          make(after->choice.rank, {after->id, after->choice.logit, after->choice.prob});
+    }
+  }
+  result.padded_wins =
+      now.best_padded.id >= 0 && (now.top.empty() || now.best_padded.logit > now.top.front().logit);
+  return result;
+}
+
+void LogitSeries::update(const session::Snapshot& snapshot) {
+  const int keep = cursor_.unchanged(snapshot);
+  if (keep < cursor_.size() || cursor_.size() == 0) {
+    cursor_.truncate(keep, snapshot);
+  }
+  const auto n = static_cast<std::size_t>(cursor_.size());
+  for (std::vector<float>* values : {&entropy, &min, &mean, &max}) {
+    values->resize(n);
+  }
+  while (cursor_.size() < snapshot.n_frames) {
+    const capture::TokenFrame* frame = snapshot.frame(cursor_.size());
+    if (frame == nullptr) {
+      break;
+    }
+    const bool known = frame->logits.has_value();
+    entropy.push_back(known ? frame->logits->entropy : kGap);
+    min.push_back(known ? frame->logits->min : kGap);
+    mean.push_back(known ? frame->logits->mean : kGap);
+    max.push_back(known ? frame->logits->max : kGap);
+    cursor_.push(*frame);
+  }
+}
+
+Envelope envelope(const std::vector<float>& values, int columns) {
+  Envelope result;
+  const auto parts = static_cast<std::size_t>(std::max(columns, 1));
+  result.lo.assign(parts, kGap);
+  result.hi.assign(parts, kGap);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) {
+      continue;
+    }
+    const std::size_t part = i * parts / values.size();
+    // fmin and fmax take the number where the other is NaN.
+    result.lo[part] = std::fmin(result.lo[part], values[i]);
+    result.hi[part] = std::fmax(result.hi[part], values[i]);
+  }
+  return result;
+}
+
+}  // namespace layerscope::gui::view

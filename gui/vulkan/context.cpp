@@ -1,0 +1,320 @@
+#include "gui/vulkan/context.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "gui/vulkan/check.h"
+
+namespace layerscope::gui {
+namespace {
+
+constexpr const char* kValidationLayer = "VK_LAYER_KHRONOS_validation";
+
+bool has_layer(const char* name) {
+  std::uint32_t count = 0;
+  vkEnumerateInstanceLayerProperties(&count, nullptr);
+  std::vector<VkLayerProperties> layers(count);
+  vkEnumerateInstanceLayerProperties(&count, layers.data());
+  return std::any_of(layers.begin(), layers.end(), [name](const VkLayerProperties& layer) {
+    return std::strcmp(layer.layerName, name) == 0;
+  });
+}
+
+const char* type_name(VkPhysicalDeviceType type) {
+  switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+      return "discrete GPU";
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+      return "integrated GPU";
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+      return "virtual GPU";
+    case VK_PHYSICAL_DEVICE_TYPE_CPU:
+      return "software";
+    default:
+      return "other device";
+  }
+}
+
+int type_rank(VkPhysicalDeviceType type) {
+  switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+      return 4;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+      return 3;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+struct Candidate {
+  VkPhysicalDevice device = VK_NULL_HANDLE;
+  VkPhysicalDeviceProperties properties{};
+  std::uint32_t family = 0;
+  std::string unusable;  ///< why not; empty when usable
+};
+
+bool has_extension(VkPhysicalDevice device, const char* name) {
+  std::uint32_t count = 0;
+  vkEnumerateDeviceExtensionProperties(device, nullptr, &count, nullptr);
+  std::vector<VkExtensionProperties> extensions(count);
+  vkEnumerateDeviceExtensionProperties(device, nullptr, &count, extensions.data());
+  return std::any_of(extensions.begin(), extensions.end(), [name](const auto& extension) {
+    return std::strcmp(extension.extensionName, name) == 0;
+  });
+}
+
+/// A family for graphics, compute and (when asked) presentation.
+bool find_family(VkInstance instance, const ContextOptions& options, Candidate& candidate) {
+  std::uint32_t count = 0;
+  vkGetPhysicalDeviceQueueFamilyProperties(candidate.device, &count, nullptr);
+  std::vector<VkQueueFamilyProperties> families(count);
+  vkGetPhysicalDeviceQueueFamilyProperties(candidate.device, &count, families.data());
+  constexpr VkQueueFlags kWanted = VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if ((families[i].queueFlags & kWanted) == kWanted &&
+        (!options.can_present || options.can_present(instance, candidate.device, i))) {
+      candidate.family = i;
+      return true;
+    }
+  }
+  return false;
+}
+
+Candidate examine(VkInstance instance, VkPhysicalDevice device, const ContextOptions& options) {
+  Candidate candidate;
+  candidate.device = device;
+  vkGetPhysicalDeviceProperties(device, &candidate.properties);
+  if (candidate.properties.apiVersion < VK_API_VERSION_1_3) {
+    candidate.unusable = fmt::format("it offers Vulkan {}.{}, 1.3 is needed",
+                                     VK_API_VERSION_MAJOR(candidate.properties.apiVersion),
+                                     VK_API_VERSION_MINOR(candidate.properties.apiVersion));
+    return candidate;
+  }
+  VkPhysicalDeviceVulkan13Features v13{};
+  v13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+  VkPhysicalDeviceVulkan12Features v12{};
+  v12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  v12.pNext = &v13;
+  VkPhysicalDeviceFeatures2 features{};
+  features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
+  features.pNext = &v12;
+  vkGetPhysicalDeviceFeatures2(device, &features);
+  if (v13.dynamicRendering == VK_FALSE || v13.synchronization2 == VK_FALSE ||
+      v12.timelineSemaphore == VK_FALSE) {
+    candidate.unusable = "it lacks dynamic rendering, synchronization2 or timeline semaphores";
+  } else if (!find_family(instance, options, candidate)) {
+    candidate.unusable = options.can_present
+                             ? "no queue draws, computes and presents to this window"
+                             : "no queue both draws and computes";
+  } else if (options.can_present && !has_extension(device, VK_KHR_SWAPCHAIN_EXTENSION_NAME)) {
+    candidate.unusable = "it cannot present to a window";
+  }
+  return candidate;
+}
+
+}  // namespace
+
+VKAPI_ATTR VkBool32 VKAPI_CALL Context::on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                   VkDebugUtilsMessageTypeFlagsEXT /*types*/,
+                                                   const VkDebugUtilsMessengerCallbackDataEXT* data,
+                                                   void* user) {
+  auto* self = static_cast<Context*>(user);
+  if (severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT) {
+    self->validation_errors_.fetch_add(1);
+    spdlog::error("Vulkan validation: {}", data->pMessage);
+  }
+  return VK_FALSE;
+}
+
+Result<std::unique_ptr<Context>> Context::create(const ContextOptions& options) {
+  std::unique_ptr<Context> context(new Context());
+  LS_CHECK(context->create_instance(options));
+  LS_CHECK(context->choose_device(options));
+  LS_CHECK(context->create_device(static_cast<bool>(options.can_present)));
+  return context;
+}
+
+Status Context::create_instance(const ContextOptions& options) {
+  VkApplicationInfo application{};
+  application.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO;
+  application.pApplicationName = "Layerscope";
+  application.apiVersion = VK_API_VERSION_1_3;
+
+  std::vector<const char*> extensions = options.instance_extensions;
+  std::vector<const char*> layers;
+  if (options.validation) {
+    if (has_layer(kValidationLayer)) {
+      layers.push_back(kValidationLayer);
+      extensions.push_back(VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
+    } else {
+      spdlog::warn("Vulkan validation was asked for, but the layer {} is not installed",
+                   kValidationLayer);
+    }
+  }
+  VkDebugUtilsMessengerCreateInfoEXT messenger{};
+  messenger.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT;
+  messenger.messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                              VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
+  messenger.messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT;
+  messenger.pfnUserCallback = &Context::on_message;
+  messenger.pUserData = this;
+
+  VkInstanceCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO;
+  info.pNext = layers.empty() ? nullptr : &messenger;
+  info.pApplicationInfo = &application;
+  info.enabledLayerCount = static_cast<std::uint32_t>(layers.size());
+  info.ppEnabledLayerNames = layers.data();
+  info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
+  if (const Status status =
+          vk_check(vkCreateInstance(&info, nullptr, &instance_), "vkCreateInstance");
+      !status.ok()) {
+    return device_error(status.error().message +
+                        "; install a Vulkan driver (on Debian: mesa-vulkan-drivers)");
+  }
+  if (!layers.empty()) {
+    const auto make = reinterpret_cast<PFN_vkCreateDebugUtilsMessengerEXT>(
+        vkGetInstanceProcAddr(instance_, "vkCreateDebugUtilsMessengerEXT"));
+    if (make != nullptr) {
+      LS_VK(make(instance_, &messenger, nullptr, &messenger_));
+    }
+  }
+  return {};
+}
+
+Status Context::choose_device(const ContextOptions& options) {
+  std::uint32_t count = 0;
+  LS_VK(vkEnumeratePhysicalDevices(instance_, &count, nullptr));
+  std::vector<VkPhysicalDevice> devices(count);
+  LS_VK(vkEnumeratePhysicalDevices(instance_, &count, devices.data()));
+  Candidate best;
+  std::string refused;
+  for (VkPhysicalDevice device : devices) {
+    Candidate candidate = examine(instance_, device, options);
+    if (!candidate.unusable.empty()) {
+      spdlog::debug("Vulkan device {}: {}", candidate.properties.deviceName, candidate.unusable);
+      refused += fmt::format("; {}: {}", candidate.properties.deviceName, candidate.unusable);
+    } else if (best.device == VK_NULL_HANDLE ||
+               type_rank(candidate.properties.deviceType) > type_rank(best.properties.deviceType)) {
+      best = candidate;
+    }
+  }
+  if (best.device == VK_NULL_HANDLE) {
+    return device_error("no usable Vulkan device" + refused +
+                        "; install a Vulkan 1.3 driver (on Debian: mesa-vulkan-drivers)");
+  }
+  physical_ = best.device;
+  queue_family_ = best.family;
+  limits_ = best.properties.limits;
+  device_name_ = best.properties.deviceName;
+  software_ = best.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  device_reason_ = software_ ? fmt::format("no hardware device offers Vulkan 1.3 here{}", refused)
+                             : fmt::format("best of {} device(s): {}", count,
+                                           type_name(best.properties.deviceType));
+  vkGetPhysicalDeviceMemoryProperties(physical_, &memory_);
+  spdlog::debug("Vulkan device: {} ({})", device_name_, device_reason_);
+  return {};
+}
+
+Status Context::create_device(bool presents) {
+  const float priority = 1.0F;
+  VkDeviceQueueCreateInfo queue{};
+  queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
+  queue.queueFamilyIndex = queue_family_;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+
+  VkPhysicalDeviceVulkan13Features v13{};
+  v13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+  v13.dynamicRendering = VK_TRUE;
+  v13.synchronization2 = VK_TRUE;
+  v13.maintenance4 =
+      VK_TRUE;  // shaders for 1.3 give their work group size by id; 1.3 has it always
+  VkPhysicalDeviceVulkan12Features v12{};
+  v12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  v12.pNext = &v13;
+  v12.timelineSemaphore = VK_TRUE;
+
+  // The extension's name is listed although 1.3 includes it: Dear ImGui's backend looks up the
+  // functions by their KHR names, which only an enabled extension promises.
+  std::vector<const char*> extensions{VK_KHR_DYNAMIC_RENDERING_EXTENSION_NAME};
+  if (presents) {
+    extensions.push_back(VK_KHR_SWAPCHAIN_EXTENSION_NAME);
+  }
+  VkDeviceCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
+  info.pNext = &v12;
+  info.queueCreateInfoCount = 1;
+  info.pQueueCreateInfos = &queue;
+  info.enabledExtensionCount = static_cast<std::uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
+  LS_VK(vkCreateDevice(physical_, &info, nullptr, &device_));
+  vkGetDeviceQueue(device_, queue_family_, 0, &queue_);
+  return {};
+}
+
+Context::~Context() {
+  if (device_ != VK_NULL_HANDLE) {
+    vkDestroyDevice(device_, nullptr);
+  }
+  if (messenger_ != VK_NULL_HANDLE) {
+    const auto destroy = reinterpret_cast<PFN_vkDestroyDebugUtilsMessengerEXT>(
+        vkGetInstanceProcAddr(instance_, "vkDestroyDebugUtilsMessengerEXT"));
+    destroy(instance_, messenger_, nullptr);
+  }
+  if (instance_ != VK_NULL_HANDLE) {
+    vkDestroyInstance(instance_, nullptr);
+  }
+}
+
+Result<std::uint32_t> Context::memory_type(std::uint32_t bits, VkMemoryPropertyFlags flags) const {
+  for (std::uint32_t i = 0; i < memory_.memoryTypeCount; ++i) {
+    if (((bits >> i) & 1U) != 0 && (memory_.memoryTypes[i].propertyFlags & flags) == flags) {
+      return i;
+    }
+  }
+  return device_error(
+      fmt::format("{} has no memory type with properties {:#x}", device_name_, flags));
+}
+
+Result<Buffer> Context::make_buffer(VkDeviceSize size, VkBufferUsageFlags usage,
+                                    VkMemoryPropertyFlags flags) const {
+  VkBufferCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
+  info.size = size;
+  info.usage = usage;
+  VkBuffer raw = VK_NULL_HANDLE;
+  LS_VK(vkCreateBuffer(device_, &info, nullptr, &raw));
+  Buffer result;
+  result.size = size;
+  result.buffer = UniqueBuffer(device_, raw);
+  VkMemoryRequirements needs{};
+  vkGetBufferMemoryRequirements(device_, raw, &needs);
+  VkMemoryAllocateInfo allocate{};
+  allocate.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
+  allocate.allocationSize = needs.size;
+  LS_TRY(allocate.memoryTypeIndex, memory_type(needs.memoryTypeBits, flags));
+  VkDeviceMemory memory = VK_NULL_HANDLE;
+  LS_VK(vkAllocateMemory(device_, &allocate, nullptr, &memory));
+  result.memory = UniqueMemory(device_, memory);
+  LS_VK(vkBindBufferMemory(device_, raw, memory, 0));
+  if ((flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) != 0) {
+    LS_VK(vkMapMemory(device_, memory, 0, VK_WHOLE_SIZE, 0, &result.mapped));
+  }
+  return result;
+}
+
+void Context::wait_idle() const {
+  if (const Status status = vk_check(vkDeviceWaitIdle(device_), "vkDeviceWaitIdle"); !status.ok()) {
+    spdlog::error("{}", status.error().message);
+  }
+}
+
+}  // namespace layerscope::gui

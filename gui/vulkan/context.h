@@ -1,0 +1,93 @@
+// Context: Vulkan instance, device and queue. Owned by the UI thread; outlives every other Vulkan
+// object of the program.
+//
+// Needs Vulkan 1.3 with dynamic rendering, synchronization2 and timeline semaphores. Nothing of the
+// external-memory or external-semaphore family is required: software Vulkan has only half of it.
+#pragma once
+
+#include <vulkan/vulkan.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "gui/vulkan/handles.h"
+
+namespace layerscope::gui {
+
+struct ContextOptions {
+  bool validation = false;
+  std::vector<const char*> instance_extensions;  ///< what the window system asks for
+  /// Whether a queue family can present; empty when nothing is presented.
+  std::function<bool(VkInstance, VkPhysicalDevice, std::uint32_t)> can_present;
+};
+
+/// A buffer with its own memory; `mapped` is set when the memory is visible to the host.
+struct Buffer {
+  UniqueMemory memory;  ///< declared first, so freed after the buffer
+  UniqueBuffer buffer;
+  VkDeviceSize size = 0;
+  void* mapped = nullptr;
+};
+
+class Context {
+ public:
+  /// Errors (kDevice): no Vulkan loader, no device with what is needed (each device's reason
+  /// named).
+  static Result<std::unique_ptr<Context>> create(const ContextOptions& options);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  [[nodiscard]] VkInstance instance() const { return instance_; }
+  [[nodiscard]] VkPhysicalDevice physical() const { return physical_; }
+  [[nodiscard]] VkDevice device() const { return device_; }
+  [[nodiscard]] VkQueue queue() const { return queue_; }
+  [[nodiscard]] std::uint32_t queue_family() const { return queue_family_; }
+  [[nodiscard]] const VkPhysicalDeviceLimits& limits() const { return limits_; }
+
+  [[nodiscard]] const std::string& device_name() const { return device_name_; }
+  [[nodiscard]] const std::string& device_reason() const { return device_reason_; }
+  [[nodiscard]] bool software() const { return software_; }
+  [[nodiscard]] bool validating() const { return messenger_ != VK_NULL_HANDLE; }
+  /// Errors and warnings that the validation layer reported so far.
+  [[nodiscard]] std::uint32_t validation_errors() const { return validation_errors_; }
+
+  /// Index of a memory type of `bits` with all of `flags`. Error (kDevice): none.
+  [[nodiscard]] Result<std::uint32_t> memory_type(std::uint32_t bits,
+                                                  VkMemoryPropertyFlags flags) const;
+  /// A buffer with its own memory, mapped when `flags` include host-visible.
+  [[nodiscard]] Result<Buffer> make_buffer(VkDeviceSize size, VkBufferUsageFlags usage,
+                                           VkMemoryPropertyFlags flags) const;
+  /// Waits until the device has finished everything; errors are logged (used in tear-down).
+  void wait_idle() const;
+
+ private:
+  Context() = default;
+  Status create_instance(const ContextOptions& options);
+  Status choose_device(const ContextOptions& options);
+  Status create_device(bool presents);
+  static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                   VkDebugUtilsMessageTypeFlagsEXT types,
+                                                   const VkDebugUtilsMessengerCallbackDataEXT* data,
+                                                   void* user);
+
+  VkInstance instance_ = VK_NULL_HANDLE;
+  VkDebugUtilsMessengerEXT messenger_ = VK_NULL_HANDLE;
+  VkPhysicalDevice physical_ = VK_NULL_HANDLE;
+  VkDevice device_ = VK_NULL_HANDLE;
+  VkQueue queue_ = VK_NULL_HANDLE;
+  std::uint32_t queue_family_ = 0;
+  VkPhysicalDeviceLimits limits_{};
+  VkPhysicalDeviceMemoryProperties memory_{};
+  std::string device_name_;
+  std::string device_reason_;
+  bool software_ = false;
+  std::atomic<std::uint32_t> validation_errors_{0};
+};
+
+}  // namespace layerscope::gui

@@ -1,0 +1,329 @@
+#include "gui/vulkan/heatmaps.h"
+
+#include <fmt/format.h>
+#include <imgui_impl_vulkan.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "gui/vulkan/check.h"
+#include "shaders/heatmap.comp.spv.h"
+
+namespace layerscope::gui {
+namespace {
+
+constexpr std::uint64_t kKeepFrames = 30;  ///< unused textures live half a second at 60 frames/s
+constexpr VkDeviceSize kChunkBytes = VkDeviceSize{4} << 20U;
+constexpr std::uint32_t kMaxChunks = 64;
+constexpr std::uint32_t kGroup = 8;  ///< the shader's work group is kGroup × kGroup
+constexpr std::uint32_t kFlagLog = 1;
+constexpr std::uint32_t kFlagSpecial = 2;
+
+}  // namespace
+
+VulkanHeatmaps::VulkanHeatmaps(const Context& context, std::string reason)
+    : context_(context), memory_(context), path_reason_(std::move(reason)) {
+  path_text_ = context.software()
+                   ? fmt::format("staging · software Vulkan ({})", context.device_name())
+                   : fmt::format("staging · {}", context.device_name());
+}
+
+Result<std::unique_ptr<VulkanHeatmaps>> VulkanHeatmaps::create(const Context& context,
+                                                               std::string reason) {
+  std::unique_ptr<VulkanHeatmaps> heatmaps(new VulkanHeatmaps(context, std::move(reason)));
+  LS_CHECK(heatmaps->create_pipeline());
+  return heatmaps;
+}
+
+VulkanHeatmaps::~VulkanHeatmaps() {
+  for (auto& [key, entry] : entries_) {
+    destroy(entry);
+  }
+  for (Grave& grave : graves_) {
+    destroy(grave.entry);
+  }
+}
+
+Status VulkanHeatmaps::create_pipeline() {
+  VkDevice device = context_.device();
+  VkSamplerCreateInfo sampler{};
+  sampler.sType = VK_STRUCTURE_TYPE_SAMPLER_CREATE_INFO;
+  // Enlarged cells keep hard edges; shrunken maps are averaged, so that thin lines don't flicker.
+  sampler.magFilter = VK_FILTER_NEAREST;
+  sampler.minFilter = VK_FILTER_LINEAR;
+  sampler.mipmapMode = VK_SAMPLER_MIPMAP_MODE_NEAREST;
+  sampler.addressModeU = VK_SAMPLER_ADDRESS_MODE_CLAMP_TO_EDGE;
+  sampler.addressModeV = VK_SAMPLER_ADDRESS_MODE_CLAMP_TO_EDGE;
+  sampler.addressModeW = VK_SAMPLER_ADDRESS_MODE_CLAMP_TO_EDGE;
+  VkSampler raw_sampler = VK_NULL_HANDLE;
+  LS_VK(vkCreateSampler(device, &sampler, nullptr, &raw_sampler));
+  sampler_ = UniqueSampler(device, raw_sampler);
+
+  const auto make_layout = [this](VkDescriptorType type,
+                                  UniqueDescriptorSetLayout& layout) -> Status {
+    VkDescriptorSetLayoutBinding binding{};
+    binding.descriptorType = type;
+    binding.descriptorCount = 1;
+    binding.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT;
+    VkDescriptorSetLayoutCreateInfo info{};
+    info.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO;
+    info.bindingCount = 1;
+    info.pBindings = &binding;
+    VkDescriptorSetLayout raw = VK_NULL_HANDLE;
+    LS_VK(vkCreateDescriptorSetLayout(context_.device(), &info, nullptr, &raw));
+    layout = UniqueDescriptorSetLayout(context_.device(), raw);
+    return {};
+  };
+  LS_CHECK(make_layout(VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, input_layout_));
+  LS_CHECK(make_layout(VK_DESCRIPTOR_TYPE_STORAGE_IMAGE, output_layout_));
+
+  // Buried textures keep their sets for a few frames: hence twice the number.
+  const std::array<VkDescriptorPoolSize, 2> sizes{{
+      {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, kStagingSlots * kMaxChunks},
+      {VK_DESCRIPTOR_TYPE_STORAGE_IMAGE, 2 * kMaxHeatmaps},
+  }};
+  VkDescriptorPoolCreateInfo pool{};
+  pool.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO;
+  pool.flags = VK_DESCRIPTOR_POOL_CREATE_FREE_DESCRIPTOR_SET_BIT;
+  pool.maxSets = kStagingSlots * kMaxChunks + 2 * kMaxHeatmaps;
+  pool.poolSizeCount = static_cast<std::uint32_t>(sizes.size());
+  pool.pPoolSizes = sizes.data();
+  VkDescriptorPool raw_pool = VK_NULL_HANDLE;
+  LS_VK(vkCreateDescriptorPool(device, &pool, nullptr, &raw_pool));
+  pool_ = UniqueDescriptorPool(device, raw_pool);
+
+  const std::array<VkDescriptorSetLayout, 2> layouts{input_layout_.get(), output_layout_.get()};
+  VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(Job::Push)};
+  VkPipelineLayoutCreateInfo layout{};
+  layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
+  layout.setLayoutCount = static_cast<std::uint32_t>(layouts.size());
+  layout.pSetLayouts = layouts.data();
+  layout.pushConstantRangeCount = 1;
+  layout.pPushConstantRanges = &push;
+  VkPipelineLayout raw_layout = VK_NULL_HANDLE;
+  LS_VK(vkCreatePipelineLayout(device, &layout, nullptr, &raw_layout));
+  layout_ = UniquePipelineLayout(device, raw_layout);
+
+  VkShaderModuleCreateInfo code{};
+  code.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
+  code.codeSize = sizeof(kHeatmapComp);
+  code.pCode = kHeatmapComp;
+  VkShaderModule raw_module = VK_NULL_HANDLE;
+  LS_VK(vkCreateShaderModule(device, &code, nullptr, &raw_module));
+  const UniqueShaderModule module(device, raw_module);
+  VkComputePipelineCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
+  info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
+  info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
+  info.stage.module = raw_module;
+  info.stage.pName = "main";
+  info.layout = raw_layout;
+  VkPipeline raw = VK_NULL_HANDLE;
+  LS_VK(vkCreateComputePipelines(device, VK_NULL_HANDLE, 1, &info, nullptr, &raw));
+  pipeline_ = UniquePipeline(device, raw);
+  return {};
+}
+
+Result<VkDescriptorSet> VulkanHeatmaps::allocate_set(VkDescriptorSetLayout layout) {
+  VkDescriptorSetAllocateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO;
+  info.descriptorPool = pool_.get();
+  info.descriptorSetCount = 1;
+  info.pSetLayouts = &layout;
+  VkDescriptorSet set = VK_NULL_HANDLE;
+  LS_VK(vkAllocateDescriptorSets(context_.device(), &info, &set));
+  return set;
+}
+
+Status VulkanHeatmaps::create_entry(Entry& entry, int width, int height) {
+  const VkExtent2D extent{static_cast<std::uint32_t>(width), static_cast<std::uint32_t>(height)};
+  LS_TRY(entry.image, make_image(context_, memory_, extent, VK_FORMAT_R8G8B8A8_UNORM,
+                                 VK_IMAGE_USAGE_STORAGE_BIT | VK_IMAGE_USAGE_SAMPLED_BIT));
+  entry.width = width;
+  entry.height = height;
+  auto output = allocate_set(output_layout_.get());
+  if (!output.ok()) {
+    destroy(entry);
+    return output.error();
+  }
+  entry.output = output.value();
+  VkDescriptorImageInfo image{VK_NULL_HANDLE, entry.image.view.get(), VK_IMAGE_LAYOUT_GENERAL};
+  VkWriteDescriptorSet write{};
+  write.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;
+  write.dstSet = entry.output;
+  write.descriptorCount = 1;
+  write.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_IMAGE;
+  write.pImageInfo = &image;
+  vkUpdateDescriptorSets(context_.device(), 1, &write, 0, nullptr);
+  entry.shown = ImGui_ImplVulkan_AddTexture(sampler_.get(), entry.image.view.get(),
+                                            VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL);
+  return {};
+}
+
+void VulkanHeatmaps::destroy(Entry& entry) {
+  if (entry.shown != VK_NULL_HANDLE) {
+    ImGui_ImplVulkan_RemoveTexture(entry.shown);
+    entry.shown = VK_NULL_HANDLE;
+  }
+  if (entry.output != VK_NULL_HANDLE) {
+    vkFreeDescriptorSets(context_.device(), pool_.get(), 1, &entry.output);
+    entry.output = VK_NULL_HANDLE;
+  }
+  destroy_image(memory_, entry.image);
+}
+
+void VulkanHeatmaps::bury(Entry entry) { graves_.push_back(Grave{std::move(entry), frame_}); }
+
+void VulkanHeatmaps::begin_frame(std::uint64_t frame, std::uint64_t submitted,
+                                 std::uint64_t finished) {
+  frame_ = frame;
+  jobs_.clear();
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    if (it->second.last_used + kKeepFrames < frame) {
+      graves_.push_back(Grave{std::move(it->second), submitted});
+      it = entries_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  std::erase_if(graves_, [this, finished](Grave& grave) {
+    if (grave.last_frame > finished) {
+      return false;
+    }
+    destroy(grave.entry);
+    return true;
+  });
+  for (Chunk& chunk : staging_[frame_ % kStagingSlots]) {
+    chunk.used = 0;
+  }
+}
+
+Result<VulkanHeatmaps::Chunk*> VulkanHeatmaps::staging(VkDeviceSize bytes) {
+  std::vector<Chunk>& chunks = staging_[frame_ % kStagingSlots];
+  for (Chunk& chunk : chunks) {
+    if (chunk.used + bytes <= chunk.buffer.size) {
+      return &chunk;
+    }
+  }
+  if (chunks.size() >= kMaxChunks || bytes > context_.limits().maxStorageBufferRange) {
+    return device_error("the staging buffer of one frame is full");
+  }
+  Chunk chunk;
+  LS_TRY(chunk.buffer,
+         context_.make_buffer(
+             std::max(bytes, kChunkBytes), VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
+             VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT));
+  LS_TRY(chunk.input, allocate_set(input_layout_.get()));
+  VkDescriptorBufferInfo buffer{chunk.buffer.buffer.get(), 0, chunk.buffer.size};
+  VkWriteDescriptorSet write{};
+  write.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;
+  write.dstSet = chunk.input;
+  write.descriptorCount = 1;
+  write.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+  write.pBufferInfo = &buffer;
+  vkUpdateDescriptorSets(context_.device(), 1, &write, 0, nullptr);
+  chunks.push_back(std::move(chunk));
+  return &chunks.back();
+}
+
+TextureHandle VulkanHeatmaps::refuse(std::string_view key, std::string_view why) {
+  if (!refused_) {
+    spdlog::error("heatmap '{}' cannot be drawn: {}", key, why);
+    refused_ = true;
+  }
+  return 0;
+}
+
+TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& data) {
+  const auto limit = static_cast<int>(context_.limits().maxImageDimension2D);
+  if (data.width <= 0 || data.height <= 0) {
+    return 0;
+  }
+  if (data.width > limit || data.height > limit) {
+    return refuse(key,
+                  fmt::format("{}x{} is larger than {} on a side", data.width, data.height, limit));
+  }
+  const std::size_t count =
+      static_cast<std::size_t>(data.width) * static_cast<std::size_t>(data.height);
+  auto found = entries_.find(key);
+  if (found != entries_.end() &&
+      (found->second.width != data.width || found->second.height != data.height)) {
+    bury(std::move(found->second));
+    entries_.erase(found);
+    found = entries_.end();
+  }
+  const Look look{data.version, data.lo, data.hi, data.log_scale, data.flag, data.color_map};
+  if (found != entries_.end() && found->second.coloured && found->second.look == look) {
+    found->second.last_used = frame_;
+    return reinterpret_cast<TextureHandle>(found->second.shown);
+  }
+  if (data.values.size() < count) {
+    return refuse(key, "it has fewer values than cells");
+  }
+  if (found == entries_.end()) {
+    if (entries_.size() + graves_.size() >= kMaxHeatmaps) {
+      return refuse(key, fmt::format("{} textures are in use already", kMaxHeatmaps));
+    }
+    Entry entry;
+    if (const Status status = create_entry(entry, data.width, data.height); !status.ok()) {
+      return refuse(key, status.error().message);
+    }
+    found = entries_.emplace(std::string(key), std::move(entry)).first;
+  }
+  Entry& entry = found->second;
+  entry.last_used = frame_;
+  const VkDeviceSize bytes = count * sizeof(float);
+  auto room = staging(bytes);
+  if (!room.ok()) {
+    refuse(key, room.error().message);
+    return entry.coloured ? reinterpret_cast<TextureHandle>(entry.shown) : 0;
+  }
+  Chunk& chunk = *room.value();
+  std::memcpy(static_cast<std::byte*>(chunk.buffer.mapped) + chunk.used, data.values.data(), bytes);
+  Job job;
+  job.image = entry.image.image.get();
+  job.input = chunk.input;
+  job.output = entry.output;
+  job.push = {data.width,
+              data.height,
+              static_cast<std::uint32_t>(chunk.used / sizeof(float)),
+              static_cast<std::uint32_t>(data.color_map),
+              (data.log_scale ? kFlagLog : 0U) | (data.flag ? kFlagSpecial : 0U),
+              data.lo,
+              data.hi};
+  chunk.used += bytes;
+  jobs_.push_back(job);
+  ++uploads_;
+  entry.coloured = true;
+  entry.look = look;
+  return reinterpret_cast<TextureHandle>(entry.shown);
+}
+
+void VulkanHeatmaps::record(VkCommandBuffer commands) {
+  if (jobs_.empty()) {
+    return;
+  }
+  vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline_.get());
+  for (const Job& job : jobs_) {
+    image_barrier(commands, job.image, VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL,
+                  VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT | VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
+                  VK_ACCESS_2_NONE, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
+                  VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT);
+    const std::array<VkDescriptorSet, 2> sets{job.input, job.output};
+    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout_.get(), 0, 2,
+                            sets.data(), 0, nullptr);
+    vkCmdPushConstants(commands, layout_.get(), VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(job.push),
+                       &job.push);
+    vkCmdDispatch(commands, (static_cast<std::uint32_t>(job.push.width) + kGroup - 1) / kGroup,
+                  (static_cast<std::uint32_t>(job.push.height) + kGroup - 1) / kGroup, 1);
+    image_barrier(commands, job.image, VK_IMAGE_LAYOUT_GENERAL,
+                  VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
+                  VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT, VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT,
+                  VK_ACCESS_2_SHADER_SAMPLED_READ_BIT);
+  }
+  jobs_.clear();
+}
+
+}  // namespace layerscope::gui

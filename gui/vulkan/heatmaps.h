@@ -1,0 +1,107 @@
+// VulkanHeatmaps: values → colours, on the GPU. Owned by the UI thread.
+//
+// `texture` copies the values into this frame's staging buffer (three slots, so that no frame in
+// flight is overwritten); `record` runs assets/shaders/heatmap.comp once per changed texture,
+// before the frame is drawn. Textures that nobody asked for during a few frames are freed, after
+// the last frame that used them has finished.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gui/view/heatmap.h"
+#include "gui/vulkan/image_memory.h"
+
+namespace layerscope::gui {
+
+/// Textures alive at one time; more give 0 (nothing to draw) and one line in the log.
+inline constexpr std::uint32_t kMaxHeatmaps = 4096;
+
+class VulkanHeatmaps : public HeatmapRenderer {
+ public:
+  static Result<std::unique_ptr<VulkanHeatmaps>> create(const Context& context, std::string reason);
+  ~VulkanHeatmaps() override;
+
+  TextureHandle texture(std::string_view key, const HeatmapData& data) override;
+  [[nodiscard]] std::string_view path_text() const override { return path_text_; }
+  [[nodiscard]] std::string_view path_reason() const override { return path_reason_; }
+
+  /// Starts frame `frame`; frames up to `submitted` were handed to the device, up to `finished`
+  /// done.
+  void begin_frame(std::uint64_t frame, std::uint64_t submitted, std::uint64_t finished);
+  /// Records the colouring of everything that changed in this frame.
+  void record(VkCommandBuffer commands);
+
+  [[nodiscard]] std::size_t textures() const { return entries_.size(); }
+  [[nodiscard]] std::uint64_t uploads() const { return uploads_; }
+
+ private:
+  static constexpr std::uint32_t kStagingSlots = 3;
+
+  /// What decides a texture's pixels, beside the values.
+  struct Look {
+    std::uint64_t version = 0;
+    float lo = 0.0F, hi = 0.0F;
+    bool log_scale = false, flag = false;
+    ColorMap color_map = ColorMap::kViridis;
+    bool operator==(const Look&) const = default;
+  };
+  struct Entry {
+    PooledImage image;
+    VkDescriptorSet shown = VK_NULL_HANDLE;   ///< for Dear ImGui
+    VkDescriptorSet output = VK_NULL_HANDLE;  ///< for the shader
+    int width = 0, height = 0;
+    Look look;
+    std::uint64_t last_used = 0;
+    bool coloured = false;  ///< has been written at least once
+  };
+  struct Chunk {
+    Buffer buffer;
+    VkDescriptorSet input = VK_NULL_HANDLE;
+    VkDeviceSize used = 0;
+  };
+  struct Job {
+    VkImage image = VK_NULL_HANDLE;
+    VkDescriptorSet input = VK_NULL_HANDLE, output = VK_NULL_HANDLE;
+    struct Push {
+      std::int32_t width, height;
+      std::uint32_t offset, color_map, flags;
+      float lo, hi;
+    } push{};
+  };
+  struct Grave {
+    Entry entry;
+    std::uint64_t last_frame = 0;
+  };
+
+  VulkanHeatmaps(const Context& context, std::string reason);
+  Status create_pipeline();
+  Status create_entry(Entry& entry, int width, int height);
+  Result<VkDescriptorSet> allocate_set(VkDescriptorSetLayout layout);
+  /// Room for `bytes` in this frame's staging slot.
+  Result<Chunk*> staging(VkDeviceSize bytes);
+  TextureHandle refuse(std::string_view key, std::string_view why);
+  void bury(Entry entry);
+  void destroy(Entry& entry);
+
+  const Context& context_;
+  ImageMemory memory_;
+  UniqueSampler sampler_;
+  UniqueDescriptorPool pool_;
+  UniqueDescriptorSetLayout input_layout_, output_layout_;
+  UniquePipelineLayout layout_;
+  UniquePipeline pipeline_;
+  std::array<std::vector<Chunk>, kStagingSlots> staging_;
+  std::map<std::string, Entry, std::less<>> entries_;
+  std::vector<Grave> graves_;
+  std::vector<Job> jobs_;
+  std::uint64_t frame_ = 0;
+  std::uint64_t uploads_ = 0;
+  bool refused_ = false;
+  std::string path_text_, path_reason_;
+};
+
+}  // namespace layerscope::gui

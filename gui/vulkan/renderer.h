@@ -1,0 +1,76 @@
+// Renderer: draws Dear ImGui's frames into a RenderTarget and coloured heatmaps into textures.
+// Owned by the UI thread. An ImGui context must exist for the renderer's whole life.
+//
+// Per frame: begin() → ImGui::NewFrame … ImGui::Render → end(). Two frames are in flight; a
+// timeline semaphore counts finished frames, and whatever a frame used is freed only after it.
+#pragma once
+
+#include <imgui.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gui/vulkan/context.h"
+#include "gui/vulkan/heatmaps.h"
+#include "gui/vulkan/target.h"
+
+namespace layerscope::gui {
+
+inline constexpr std::uint32_t kFrameSlots = 2;
+
+/// 8-bit RGBA pixels, row-major, top row first, 4 · width bytes a row.
+struct Pixels {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+  std::vector<std::uint8_t> rgba;
+};
+
+class Renderer {
+ public:
+  /// `reason` says why values travel through a staging buffer (shown with the path).
+  static Result<std::unique_ptr<Renderer>> create(const Context& context, RenderTarget& target,
+                                                  std::string reason);
+  ~Renderer();
+  Renderer(const Renderer&) = delete;
+  Renderer& operator=(const Renderer&) = delete;
+
+  /// Waits for the frame slot and prepares the heatmaps.
+  Status begin();
+  /// Draws ImGui::GetDrawData() and presents it. False: the target had no image, frame skipped.
+  Result<bool> end();
+  /// Renders the draw data of the last frame once more into an image and reads it back.
+  Result<Pixels> capture();
+
+  [[nodiscard]] VulkanHeatmaps& heatmaps() { return *heatmaps_; }
+  [[nodiscard]] std::uint64_t frames() const { return frame_; }
+
+ private:
+  Renderer(const Context& context, RenderTarget& target) : context_(context), target_(target) {}
+  Status create_objects();
+  Status start_imgui();
+  Status wait_for(std::uint64_t value) const;
+  void record_draw(VkCommandBuffer commands, const TargetImage& image) const;
+  static void on_imgui_result(VkResult result);
+
+  struct Slot {
+    UniqueCommandPool pool;
+    VkCommandBuffer commands = VK_NULL_HANDLE;
+    std::uint64_t value = 0;  ///< timeline value at which the slot is free again
+  };
+
+  const Context& context_;
+  RenderTarget& target_;
+  std::array<Slot, kFrameSlots> slots_;
+  UniqueSemaphore timeline_;
+  std::unique_ptr<VulkanHeatmaps> heatmaps_;
+  std::uint64_t frame_ = 0;      ///< frames begun; the timeline value of the present one
+  std::uint64_t submitted_ = 0;  ///< timeline value submitted last
+  bool imgui_started_ = false;
+  VkFormat format_ = VK_FORMAT_UNDEFINED;
+  VkResult imgui_result_ = VK_SUCCESS;  ///< first failure inside Dear ImGui's backend
+};
+
+}  // namespace layerscope::gui

@@ -1,0 +1,153 @@
+// The compute shader's colours, read back from the device, against the CPU's colour maps that draw
+// the legends. Runs on any Vulkan 1.3 device, software included; skipped without one.
+#include <gtest/gtest.h>
+#include <imgui.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "gui/view/color_map.h"
+#include "gui/vulkan/offscreen_target.h"
+#include "gui/vulkan/renderer.h"
+
+namespace layerscope::gui {
+namespace {
+
+constexpr std::uint32_t kSize = 64;
+
+class HeatmapColours : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ContextOptions options;
+    options.validation = true;
+    auto context = Context::create(options);
+    if (!context.ok()) {
+      GTEST_SKIP() << context.error().message;
+    }
+    context_ = std::move(context).value();
+    ImGui::CreateContext();
+    ImGui::GetIO().IniFilename = nullptr;
+    auto target = OffscreenTarget::create(*context_, {kSize, kSize}, VK_FORMAT_R8G8B8A8_UNORM);
+    ASSERT_TRUE(target.ok()) << target.error().message;
+    target_ = std::move(target).value();
+    auto renderer = Renderer::create(*context_, *target_, "test");
+    ASSERT_TRUE(renderer.ok()) << renderer.error().message;
+    renderer_ = std::move(renderer).value();
+  }
+  void TearDown() override {
+    renderer_.reset();
+    target_.reset();
+    if (ImGui::GetCurrentContext() != nullptr) {
+      ImGui::DestroyContext();
+    }
+    if (context_ != nullptr) {
+      EXPECT_EQ(context_->validation_errors(), 0U);
+    }
+  }
+
+  /// Draws one frame with `data` stretched over the whole image and reads it back.
+  Pixels draw(const HeatmapData& data) {
+    EXPECT_TRUE(renderer_->begin().ok());
+    ImGui::GetIO().DisplaySize = ImVec2(kSize, kSize);
+    ImGui::GetIO().DeltaTime = 1.0F / 60.0F;
+    ImGui::NewFrame();
+    const TextureHandle texture = renderer_->heatmaps().texture("map", data);
+    EXPECT_NE(texture, 0U);
+    ImGui::GetBackgroundDrawList()->AddImage(static_cast<ImTextureID>(texture), {0, 0},
+                                             {kSize, kSize});
+    ImGui::Render();
+    EXPECT_TRUE(renderer_->end().ok());
+    auto pixels = renderer_->capture();
+    EXPECT_TRUE(pixels.ok());
+    return pixels.ok() ? pixels.value() : Pixels{};
+  }
+
+  std::unique_ptr<Context> context_;
+  std::unique_ptr<OffscreenTarget> target_;
+  std::unique_ptr<Renderer> renderer_;
+};
+
+TEST_F(HeatmapColours, AllMaps_EqualTheLegends_WithinOneStep) {
+  std::vector<float> values(std::size_t{kSize} * kSize);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = 1e-3F + static_cast<float>(i) / static_cast<float>(values.size());
+  }
+  std::uint64_t version = 0;
+  for (const ColorMap map :
+       {ColorMap::kViridis, ColorMap::kCividis, ColorMap::kMagma, ColorMap::kDiverging}) {
+    for (const bool log_scale : {false, true}) {
+      HeatmapData data;
+      data.width = data.height = static_cast<int>(kSize);
+      data.values = values;
+      data.version = ++version;
+      data.lo = 0.01F;
+      data.hi = 1.0F;
+      data.log_scale = log_scale;
+      data.color_map = map;
+      const Pixels pixels = draw(data);
+      ASSERT_EQ(pixels.rgba.size(), values.size() * 4);
+      for (std::size_t i = 0; i < values.size(); i += 7) {
+        const float t = log_scale ? std::log(std::max(values[i], data.lo) / data.lo) /
+                                        std::log(data.hi / data.lo)
+                                  : (values[i] - data.lo) / (data.hi - data.lo);
+        const auto expected = view::sample_color_map(map, t);
+        for (std::size_t channel = 0; channel < 3; ++channel) {
+          ASSERT_NEAR(pixels.rgba[4 * i + channel], expected[channel] * 255.0F, 1.6F)
+              << view::color_map_name(map) << " value " << values[i];
+        }
+      }
+    }
+  }
+}
+
+TEST_F(HeatmapColours, SpecialValues_Flagged_HaveTheirOwnColours) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const std::vector<float> values{kNan, kInf, -kInf, 0.0F, HeatmapData::kHole, 0.5F, 1.0F, -kNan};
+  HeatmapData data;
+  data.width = 4;
+  data.height = 2;
+  data.values = values;
+  data.version = 1;
+  const Pixels pixels = draw(data);
+  const auto at = [&pixels](std::uint32_t column, std::uint32_t row) {
+    const std::size_t p = (row * kSize / 2 + kSize / 4) * kSize + column * kSize / 4 + kSize / 8;
+    return std::array<int, 3>{pixels.rgba[4 * p], pixels.rgba[4 * p + 1], pixels.rgba[4 * p + 2]};
+  };
+  const auto nan = at(0, 0);
+  EXPECT_GT(nan[0], 200);
+  EXPECT_LT(nan[1], 60);
+  EXPECT_EQ(at(3, 1), nan);  // a negative NaN too
+  std::vector<std::array<int, 3>> seen;
+  for (const auto& color : {at(0, 0), at(1, 0), at(2, 0), at(3, 0), at(1, 1), at(2, 1)}) {
+    for (const auto& other : seen) {
+      EXPECT_NE(color, other);
+    }
+    seen.push_back(color);
+  }
+  // A hole shows what lies behind.
+  const ImVec4 behind = ImGui::GetStyle().Colors[ImGuiCol_WindowBg];
+  EXPECT_NEAR(at(0, 1)[0], behind.x * 255.0F, 2.0F);
+}
+
+TEST_F(HeatmapColours, SameVersion_DrawnAgain_IsNotUploadedAgain) {
+  const std::vector<float> values(16, 0.5F);
+  HeatmapData data;
+  data.width = data.height = 4;
+  data.values = values;
+  data.version = 5;
+  draw(data);
+  EXPECT_EQ(renderer_->heatmaps().uploads(), 1U);
+  draw(data);
+  EXPECT_EQ(renderer_->heatmaps().uploads(), 1U);
+  data.hi = 2.0F;
+  draw(data);
+  EXPECT_EQ(renderer_->heatmaps().uploads(), 2U);
+  EXPECT_EQ(renderer_->heatmaps().textures(), 1U);
+}
+
+}  // namespace
+}  // namespace layerscope::gui
