@@ -49,6 +49,12 @@ struct SamplerProbe {
   std::vector<std::int32_t> drawn;
 };
 
+/// One attention row of the newest token as the window recomputes it from the caches.
+struct RecomputedRow {
+  int layer = 0, head = 0, position = 0;
+  std::vector<float> probabilities;  ///< [position + 1]
+};
+
 /// A replay of the tokens with whole tensors, and what was measured beside it.
 struct DeepInput {
   const Subject& subject;
@@ -58,6 +64,8 @@ struct DeepInput {
   /// Logits after the last token, by the run itself, by the replay a second time, and by evaluating
   /// all tokens in one prefill; empty where not measured.
   std::span<const float> run_logits, again_logits, prefill_logits;
+  std::span<const RecomputedRow> recomputed;
+  std::shared_ptr<const capture::TokenFrame> newest;  ///< the frame that they belong to
   /// Multiply-adds that one check may spend; above it, rows are sampled.
   double budget = 4e9;
 };

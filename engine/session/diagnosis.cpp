@@ -169,6 +169,24 @@ std::vector<diagnose::SamplerProbe> Diagnosis::probe_sampler() const {
   return probes;
 }
 
+/// A diagonal of heads through the layers, for the newest token.
+std::vector<diagnose::RecomputedRow> Diagnosis::recompute_rows() const {
+  std::vector<diagnose::RecomputedRow> rows;
+  const capture::TokenFrame& frame = *generator_.frames().back();
+  if (frame.attention == nullptr) {
+    return rows;
+  }
+  for (int layer = 0; layer < frame.n_layers; ++layer) {
+    diagnose::RecomputedRow& row = rows.emplace_back();
+    row.layer = layer;
+    row.head = layer % frame.n_heads;
+    row.position = frame.position;
+    row.probabilities.resize(static_cast<std::size_t>(frame.position) + 1);
+    generator_.backend().attention_row(row.layer, row.head, row.position, row.probabilities);
+  }
+  return rows;
+}
+
 Status Diagnosis::deepen(const std::stop_token& stop) {
   const std::vector<std::int32_t>& ids = generator_.ids();
   if (ids.empty()) {
@@ -184,8 +202,16 @@ Status Diagnosis::deepen(const std::stop_token& stop) {
   LS_TRY(const std::vector<float> whole, prefill(*shadow, ids, stop));
   const diagnose::Captures captures(passes);
   const std::vector<diagnose::SamplerProbe> probes = probe_sampler();
-  diagnose::DeepInput input{subject_,     ids,  captures, probes, generator_.logits(),
-                            again.logits, whole};
+  const std::vector<diagnose::RecomputedRow> recomputed = recompute_rows();
+  diagnose::DeepInput input{subject_,
+                            ids,
+                            captures,
+                            probes,
+                            generator_.logits(),
+                            again.logits,
+                            whole,
+                            recomputed,
+                            generator_.frames().back()};
   if (passes.back().captured.n_tokens > 1) {
     input.again_logits = {};  // one token in all: nothing was decoded
   }

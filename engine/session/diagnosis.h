@@ -52,6 +52,7 @@ class Diagnosis {
                                              const std::stop_token& stop) const;
   [[nodiscard]] int captured_layers() const;
   [[nodiscard]] std::vector<diagnose::SamplerProbe> probe_sampler() const;
+  [[nodiscard]] std::vector<diagnose::RecomputedRow> recompute_rows() const;
 
   const Generator& generator_;
   MakeBackend make_backend_;
@@ -62,7 +63,7 @@ class Diagnosis {
   std::size_t seen_ = 0;  ///< frames that live checks have looked at
 };
 
-/// A check's finding about a fault in words for lists: "layer 3 · head 2 · position 5".
+/// Where a finding is, in words for lists: "layer 3 · head 2 · position 5".
 std::string place_text(const diagnose::Finding& finding);
 
 }  // namespace layerscope::session

@@ -141,7 +141,7 @@ class AttentionCheck {
       f.head = head;
       f.evidence.head = head;
       f.evidence.key = static_cast<int>(j);
-      f.value = static_cast<double>(weights[j]);
+      f.value = std::fabs(static_cast<double>(weights[j]) - expected[j]);
       f.threshold = tolerance;
       explain_weights(scores, weights, f);
       f.message = fmt::format("layer {} head {} position {}: {}", layer, head, position, f.message);
@@ -193,7 +193,7 @@ class AttentionCheck {
                            Tap::kAttnContext, layer, position);
     f.head = head;
     f.evidence.head = head;
-    f.value = static_cast<double>(captured[d]);
+    f.value = std::fabs(static_cast<double>(captured[d]) - expected[d]);
     f.threshold = tolerance;
     f.message =
         zero ? fmt::format("layer {} head {} gives zero although its weights and values do not",

@@ -268,8 +268,8 @@ void ScoreSamples::explain(Report& report) const {
       std::all_of(wrong_.begin(), wrong_.end(), [&](const Row& r) { return r.head == row.head; });
   f.head = one_head ? row.head : -1;
   f.evidence.head = row.head;
-  f.value = static_cast<double>(row.scores[row.worst]);
-  f.threshold = row.expected;
+  f.value = std::fabs(static_cast<double>(row.scores[row.worst]) - row.expected);
+  f.threshold = row.tolerance;
   f.message =
       fmt::format("layer {} head {} position {}: {}", layer_, row.head, row.position, named.why);
   f.advice = named.advice;

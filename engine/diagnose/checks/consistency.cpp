@@ -110,9 +110,51 @@ void check_instrument(const LiveInput& input, Report& report) {
   }
 }
 
+namespace {
+
+/// Rows recomputed from the caches against those captured when the token was evaluated. Where
+/// attention itself is wrong they must differ, so this is only a symptom.
+void check_recomputed(const DeepInput& input, Report& report) {
+  for (const RecomputedRow& row : input.recomputed) {
+    const auto live = input.newest->attention_row(row.layer, row.head);
+    for (std::size_t j = 0; j < live.size(); ++j) {
+      const auto a = static_cast<double>(live[j]);
+      const auto b = static_cast<double>(row.probabilities[j]);
+      const double distance = std::log(std::max({a, b, 1e-30}) / std::max(std::min(a, b), 1e-30));
+      // Both rows are rounded; ln p is the distance from the top score at most.
+      const double limit =
+          2.0 * thresholds::probability(std::log(std::max(b, 1e-30)), input.subject.unit_roundoff) +
+          2.0 * thresholds::row_sum(live.size(), input.subject.unit_roundoff);
+      if (distance <= limit || std::isnan(a) || std::max(a, b) < 1e-20) {
+        continue;
+      }
+      Finding f = finding_at(*input.subject.model, "instrument", "recomputed-rows-disagree",
+                             Tap::kAttnWeights, row.layer, row.position);
+      f.severity = Severity::kWarning;
+      f.symptom = true;
+      f.head = row.head;
+      f.evidence.head = row.head;
+      f.evidence.key = static_cast<int>(j);
+      f.value = a;
+      f.threshold = b;
+      f.message = fmt::format(
+          "layer {} head {} position {}: the captured row has {:.4g} where the caches give {:.4g}",
+          row.layer, row.head, row.position, a, b);
+      f.advice = "if no other finding explains it, this is the instrument's fault, not the model's";
+      const std::vector<double> expected(row.probabilities.begin(), row.probabilities.end());
+      show_values(f, live, expected, j);
+      report.add(std::move(f));
+      return;
+    }
+  }
+}
+
+}  // namespace
+
 /// Whole tensors against the statistics and rows that the cheaper tiers took of the same pass.
 void check_instrument_rows(const DeepInput& input, Report& report) {
   const model::Model& model = *input.subject.model;
+  check_recomputed(input, report);
   for (const int position : input.captures.sample_positions()) {
     const capture::PassCapture& pass = input.captures.pass(position).captured;
     const auto t = static_cast<std::size_t>(position - pass.first_position);

@@ -107,8 +107,8 @@ void check_embedding(const LiveInput& input, Report& report) {
       finding_at(model, "embedding", stats.l2 == 0.0F ? "embedding-zero" : "embedding-wrong",
                  Tap::kEmbedding, -1, frame.position);
   f.tensor = kTensor;
-  f.value = static_cast<double>(stats.l2);
-  f.threshold = expected;
+  f.value = error;
+  f.threshold = limit;
   f.message = fmt::format("the embedding of token {} has norm {:.5g}, the file's row has {:.5g}",
                           frame.id, stats.l2, expected);
   f.advice = "run the full diagnosis to see which row or factor it is";

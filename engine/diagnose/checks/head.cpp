@@ -144,8 +144,8 @@ void check_head(const DeepInput& input, Report& report) {
   Finding f = finding_at(model, "head", "", Tap::kLogits, -1, l.positions[l.worst]);
   f.tensor = name;
   const std::size_t i = l.worst_row / l.stride;
-  f.value = static_cast<double>(l.out[l.worst][l.worst_row]);
-  f.threshold = l.expected[l.worst][i];
+  f.value = std::fabs(static_cast<double>(l.out[l.worst][l.worst_row]) - l.expected[l.worst][i]);
+  f.threshold = l.tolerance[l.worst][i];
   explain_head(model, l, f);
   show_values(f, l.out[l.worst], l.stride == 1 ? l.expected[l.worst] : std::vector<double>{},
               l.worst_row);

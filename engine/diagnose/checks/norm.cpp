@@ -104,8 +104,6 @@ void explain_norm(const std::vector<Row>& rows, std::span<const float> w, double
       f.message = fmt::format("the norm behaves as with epsilon {:.3g}, the file says {:.3g}",
                               measured, eps);
       f.advice = "read the epsilon from the metadata instead of a default";
-      f.value = measured;
-      f.threshold = eps;
       return;
     }
     if (same_factor) {

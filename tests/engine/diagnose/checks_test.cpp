@@ -98,7 +98,9 @@ class LiveChecks : public ::testing::Test {
     Report report;
     const std::vector<std::shared_ptr<const capture::TokenFrame>> frames(frames_.begin(),
                                                                          frames_.end());
-    diagnose::run_live_checks({subject_, frames}, report);
+    for (std::size_t n = 1; n <= frames.size(); ++n) {
+      diagnose::run_live_checks({subject_, std::span(frames).first(n)}, report);
+    }
     return report.grouped();
   }
 
@@ -277,7 +279,7 @@ TEST(Consistency, RepeatedPassWithOtherBits_IsReported) {
   diagnose::Subject subject;
   subject.model = model;
   std::vector<float> again = passes[0].logits;
-  diagnose::DeepInput input{subject, ids, captures, {}, {}, again, {}};
+  diagnose::DeepInput input{subject, ids, captures, {}, {}, again, {}, {}, {}};
   Report same;
   diagnose::run_deep_checks(input, same);
   EXPECT_TRUE(same.grouped().empty());
@@ -300,10 +302,35 @@ TEST(Instrument, LiveRowUnlikeWholeTensor_IsItsOwnFault) {
   diagnose::Subject subject;
   subject.model = model;
   Report report;
-  diagnose::run_deep_checks({subject, ids, captures, {}, {}, {}, {}}, report);
+  diagnose::run_deep_checks({subject, ids, captures, {}, {}, {}, {}, {}, {}}, report);
   ASSERT_EQ(report.grouped().size(), 1U);
   EXPECT_EQ(report.grouped()[0].cause, "captured-rows-disagree");
   EXPECT_EQ(report.grouped()[0].severity, Severity::kWarning);
+}
+
+TEST(Instrument, RowUnlikeTheCaches_IsItsOwnFault) {
+  const auto model = load(golden("qwen2", "model.gguf"));
+  auto generator = make_generator(model, 32);
+  generator.capture.tier = capture::Tier::kAttention;
+  const std::vector<std::int32_t> ids{72, 101, 75};
+  ASSERT_TRUE(generator.evaluate(ids, false, {}).ok());
+  auto frame = std::make_shared<capture::TokenFrame>(*generator.frames().back());
+  diagnose::RecomputedRow row{1, 2, 2, std::vector<float>(3)};
+  generator.backend().attention_row(1, 2, 2, row.probabilities);
+  diagnose::Subject subject;
+  subject.model = model;
+  const diagnose::Captures none({});
+  const auto run = [&] {
+    Report report;
+    diagnose::run_deep_checks({subject, ids, none, {}, {}, {}, {}, std::span(&row, 1), frame},
+                              report);
+    return report.grouped();
+  };
+  EXPECT_TRUE(run().empty());
+  row.probabilities[1] *= 1.01F;
+  ASSERT_EQ(run().size(), 1U);
+  EXPECT_EQ(run()[0].cause, "recomputed-rows-disagree");
+  EXPECT_EQ(run()[0].severity, Severity::kWarning);
 }
 
 }  // namespace
