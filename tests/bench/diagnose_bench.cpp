@@ -1,5 +1,5 @@
-// What diagnosing costs: live checks per token against the decode step that they follow (bound: 3 %),
-// and one run of the expensive oracles.
+// What diagnosing costs: live checks per token against the decode step that they follow (bound: 3
+// %), and one run of the expensive oracles.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

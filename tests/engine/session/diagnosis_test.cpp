@@ -169,5 +169,35 @@ TEST(Interventions, FaultOfNoPlace_SameBits) {
             std::vector<float>(slow.logits().begin(), slow.logits().end()));
 }
 
+/// A backend that knows nothing of faults.
+class PlainBackend final : public backend::Backend {
+ public:
+  Status forward(const backend::ForwardRequest& /*request*/, std::vector<float>& /*logits*/,
+                 capture::PassCapture& /*captured*/) override {
+    return {};
+  }
+  void truncate(int /*length*/) override {}
+  void attention_row(int /*layer*/, int /*head*/, int /*position*/,
+                     std::span<float> /*out*/) const override {}
+  [[nodiscard]] int kv_len() const override { return 0; }
+  [[nodiscard]] int context() const override { return 8; }
+  [[nodiscard]] std::string name() const override { return "plain"; }
+  [[nodiscard]] std::string description() const override { return "plain"; }
+  [[nodiscard]] std::uint64_t cache_bytes() const override { return 0; }
+};
+
+TEST(Interventions, BackendWithoutThem_RefusesWithASentence) {
+  using Kind = model::InterventionKind;
+  PlainBackend backend;
+  EXPECT_TRUE(backend.set_interventions({}).ok());
+  EXPECT_TRUE(backend.set_interventions({{Kind::kIgnoreTemperature, -1, -1, -1, 0.0, {}}}).ok());
+  for (const Kind kind : {Kind::kRopeOff, Kind::kTransposeTensor}) {
+    const Status status = backend.set_interventions({{kind, -1, -1, -1, 0.0, {}}});
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code, ErrorCode::kUsage);
+    EXPECT_NE(status.error().message.find("plain backend"), std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace layerscope::testing
