@@ -10,12 +10,11 @@ Captures::Captures(std::span<const Pass> passes) : passes_(passes) {
   for (std::size_t p = 0; p < passes.size(); ++p) {
     const capture::PassCapture& captured = passes[p].captured;
     n_layers_ = captured.n_layers;
-    pass_of_.resize(static_cast<std::size_t>(captured.first_position + captured.n_tokens), 0);
-    for (int t = 0; t < captured.n_tokens; ++t) {
-      pass_of_[static_cast<std::size_t>(captured.first_position + t)] = static_cast<int>(p);
-    }
-    auto& by_place = index_.emplace_back(
-        static_cast<std::size_t>(captured.n_layers + 1) * capture::kNumTaps, nullptr);
+    const int end = captured.first_position + captured.n_tokens;
+    pass_of_.resize(static_cast<std::size_t>(end), 0);
+    std::fill(pass_of_.begin() + captured.first_position, pass_of_.end(), static_cast<int>(p));
+    const auto rows = static_cast<std::size_t>(captured.n_layers) + 1;
+    auto& by_place = index_.emplace_back(rows * capture::kNumTaps, nullptr);
     bool has_embedding = false;
     for (const capture::FullTensor& tensor : captured.tensors) {
       by_place[static_cast<std::size_t>(tensor.layer + 1) * capture::kNumTaps +
