@@ -28,6 +28,17 @@ std::string cpu_name() {
 
 }  // namespace
 
+Status Backend::set_interventions(const model::Interventions& list) {
+  for (const model::Intervention& item : list) {
+    const model::Obeyed who = model::obeyed_by(item.kind);
+    if (who == model::Obeyed::kModel || who == model::Obeyed::kForward) {
+      return usage_error(fmt::format(
+          "the {} backend cannot inject faults into the forward pass; use --backend cpu", name()));
+    }
+  }
+  return {};
+}
+
 std::vector<DeviceInfo> list_devices(int threads) {
   const int n =
       threads > 0 ? threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));

@@ -14,6 +14,7 @@
 
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
+#include "engine/model/interventions.h"
 #include "engine/model/model.h"
 
 namespace layerscope::backend {
@@ -44,10 +45,19 @@ class Backend {
   /// `position + 1` probabilities.
   virtual void attention_row(int layer, int head, int position, std::span<float> out) const = 0;
 
+  /// What the following passes do wrong on purpose (kinds that the model or the forward pass obeys;
+  /// others are ignored). An empty list restores the path without faults, bit for bit. Errors
+  /// (kUsage): a kind that this backend does not implement, or that does not fit the model; the
+  /// previous list then stays.
+  virtual Status set_interventions(const model::Interventions& list);
+
   [[nodiscard]] virtual int kv_len() const = 0;
   [[nodiscard]] virtual int context() const = 0;
   [[nodiscard]] virtual std::string name() const = 0;         ///< "cpu"
   [[nodiscard]] virtual std::string description() const = 0;  ///< "CPU · 2 threads"
+  /// Relative rounding error of one operation on activations (2⁻²⁴: float32). Checks derive their
+  /// tolerances from it.
+  [[nodiscard]] virtual double unit_roundoff() const { return 0x1p-24; }
   /// Bytes of the caches and of work space (weights not counted).
   [[nodiscard]] virtual std::uint64_t cache_bytes() const = 0;
 };

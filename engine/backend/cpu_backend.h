@@ -21,6 +21,7 @@ class CpuBackend final : public Backend {
   Status forward(const ForwardRequest& request, std::vector<float>& logits,
                  capture::PassCapture& captured) override;
   void truncate(int length) override;
+  Status set_interventions(const model::Interventions& list) override;
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
   [[nodiscard]] int context() const override { return context_; }
@@ -45,6 +46,7 @@ class CpuBackend final : public Backend {
     std::vector<float> cos_sin;   ///< [tokens, rope_dim]
   };
   class Pass;
+  class FaultPass;
 
   std::shared_ptr<const model::Model> model_;
   KvCache cache_;
@@ -52,6 +54,10 @@ class CpuBackend final : public Backend {
   int context_;
   int kv_len_ = 0;
   Buffers buffers_;
+
+  std::shared_ptr<const model::Model> computed_;  ///< model_, or its edited copy
+  model::Interventions faults_;                   ///< what the forward pass does wrong
+  int stuck_slot_ = -1;                           ///< of kKvStuck; −1: not decoding yet
 };
 
 }  // namespace layerscope::backend

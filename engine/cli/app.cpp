@@ -13,7 +13,7 @@
 namespace layerscope::cli {
 
 int run(int argc, char** argv) {
-  CLI::App app("Layerscope without a window: generate, inspect, tokenize, measure.",
+  CLI::App app("Layerscope without a window: generate, inspect, tokenize, diagnose, measure.",
                "layerscope-cli");
   app.require_subcommand(1);
   app.set_version_flag("--version", "layerscope-cli 0.1.0");
@@ -22,6 +22,7 @@ int run(int argc, char** argv) {
   commands.emplace_back("inspect", add_inspect(app));
   commands.emplace_back("tokenize", add_tokenize(app));
   commands.emplace_back("detokenize", add_detokenize(app));
+  commands.emplace_back("diagnose", add_diagnose(app));
   commands.emplace_back("bench", add_bench(app));
   commands.emplace_back("devices", add_devices(app));
   const auto is_named = [&](const auto& command) {

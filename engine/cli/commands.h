@@ -18,6 +18,7 @@ Runner add_generate(CLI::App& app);
 Runner add_inspect(CLI::App& app);
 Runner add_tokenize(CLI::App& app);
 Runner add_detokenize(CLI::App& app);
+Runner add_diagnose(CLI::App& app);
 Runner add_bench(CLI::App& app);
 Runner add_devices(CLI::App& app);
 

@@ -9,12 +9,18 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "engine/base/log.h"
 #include "engine/cli/commands.h"
+#include "engine/cli/findings.h"
 #include "engine/cli/options.h"
 #include "engine/cli/stop_strings.h"
+#include "engine/cli/text_log.h"
+#include "engine/diagnose/fault.h"
+#include "engine/session/diagnosis.h"
 #include "engine/session/generator.h"
+#include "engine/session/run_faults.h"
 #include "engine/session/snapshot.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -33,8 +39,9 @@ struct GenerateOptions {
   session::SamplerSettings sampler;
   std::string model, prompt, prompt_file, save_logits;
   std::string capture = "summary";
-  std::string layers;
-  std::vector<std::string> stop;
+  std::string layers, log_format, log_layers = "0-1";
+  TextLogLimits log;
+  std::vector<std::string> stop, faults;
   int tokens = 128;
   bool chat = false, json = false, no_special = false;
 };
@@ -43,26 +50,35 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+struct LayerRange {
+  int first = 0, last = 0;
+};
+
+/// "A-B" or "A".
+Result<LayerRange> layer_range(const char* option, const std::string& text) {
+  LayerRange range;
+  char rest = 0;
+  const int n = std::sscanf(text.c_str(), "%d-%d%c", &range.first, &range.last, &rest);  // NOLINT
+  if (n == 1 && text.find('-') == std::string::npos) {
+    range.last = range.first;
+  } else if (n != 2) {
+    return usage_error(fmt::format("{} is '{}', expected A-B or A", option, text));
+  }
+  if (range.first < 0 || range.last < range.first) {
+    return usage_error(fmt::format("{} is '{}', expected 0 ≤ A ≤ B", option, text));
+  }
+  return range;
+}
+
 Result<capture::Request> capture_request(const GenerateOptions& options) {
   capture::Request request;
   request.tier = options.capture == "full"        ? capture::Tier::kFull
                  : options.capture == "attention" ? capture::Tier::kAttention
                                                   : capture::Tier::kSummary;
   if (!options.layers.empty()) {
-    int first = 0;
-    int last = 0;
-    char rest = 0;
-    const int n = std::sscanf(options.layers.c_str(), "%d-%d%c", &first, &last, &rest);  // NOLINT
-    if (n == 1 && options.layers.find('-') == std::string::npos) {
-      last = first;
-    } else if (n != 2) {
-      return usage_error(fmt::format("--layers is '{}', expected A-B or A", options.layers));
-    }
-    if (first < 0 || last < first) {
-      return usage_error(fmt::format("--layers is '{}', expected 0 ≤ A ≤ B", options.layers));
-    }
-    request.first_layer = first;
-    request.last_layer = last;
+    LS_TRY(const LayerRange range, layer_range("--layers", options.layers));
+    request.first_layer = range.first;
+    request.last_layer = range.last;
   }
   return request;
 }
@@ -70,9 +86,12 @@ Result<capture::Request> capture_request(const GenerateOptions& options) {
 /// One run of the command: state between tokens, and how they are printed.
 class Run {
  public:
-  Run(const GenerateOptions& options, session::Generator& generator, double load_s)
+  Run(const GenerateOptions& options, session::Generator& generator, session::Diagnosis& diagnosis,
+      TextLog& text_log, double load_s)
       : options_(options),
         generator_(generator),
+        diagnosis_(diagnosis),
+        text_log_(text_log),
         tokenizer_(generator.model().tokenizer),
         decoder_(tokenizer_),
         stops_(options.stop),
@@ -88,6 +107,7 @@ class Run {
     const auto start = Clock::now();
     LS_CHECK(generator_.evaluate(ids, false, stop_.get_token()));
     prefill_tok_s_ = static_cast<double>(ids.size()) / std::max(1e-9, seconds_since(start));
+    observe();
     return {};
   }
 
@@ -105,6 +125,7 @@ class Run {
       const bool ends = tokenizer_->is_end(id);
       const std::string text = stops_.push(ends ? std::string() : decoder_.push(id));
       print_token(id, text, choice, summary);
+      text_log_.sampled(id, choice);
       ++n_out_;
       if (ends || stops_.hit()) {
         reason = ends ? StopReason::kEos : StopReason::kStop;
@@ -116,6 +137,7 @@ class Run {
       }
       if (n_out_ < options_.tokens) {  // the last token need not be evaluated
         LS_CHECK(generator_.append(id, capture::Origin::kSampled, stop_.get_token()));
+        observe();
       }
     }
     finish(reason, seconds_since(start));
@@ -123,6 +145,25 @@ class Run {
   }
 
  private:
+  /// Live checks; a cause is told once, when it first appears.
+  void observe() {
+    if (!diagnosis_.observe()) {
+      return;
+    }
+    for (const diagnose::Finding& finding : diagnosis_.findings()) {
+      if (!told_.insert(finding.cause).second) {
+        continue;
+      }
+      if (options_.json) {
+        ordered_json event{{"type", "finding"}};
+        event.update(finding_json(finding));
+        print_json_line(event);
+      } else if (!options_.common.quiet && finding.severity != diagnose::Severity::kInfo) {
+        fmt::print(stderr, "\n{}", finding_text(finding));
+      }
+    }
+  }
+
   void print_token(std::int32_t id, const std::string& text, const capture::Choice& choice,
                    const capture::LogitSummary& summary) {
     if (!options_.json) {
@@ -192,6 +233,9 @@ class Run {
 
   const GenerateOptions& options_;
   session::Generator& generator_;
+  session::Diagnosis& diagnosis_;
+  TextLog& text_log_;
+  std::set<std::string> told_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
   tokenizer::StreamDecoder decoder_;
   StopStrings stops_;
@@ -201,8 +245,8 @@ class Run {
   int n_out_ = 0;
 };
 
-Result<std::vector<std::int32_t>> prompt_ids(const GenerateOptions& options,
-                                             const tokenizer::Tokenizer& tokenizer) {
+Result<std::string> fed_text(const GenerateOptions& options,
+                             const tokenizer::Tokenizer& tokenizer) {
   std::string text = options.prompt;
   if (!options.prompt_file.empty()) {
     LS_TRY(text, read_file(options.prompt_file));
@@ -211,12 +255,7 @@ Result<std::vector<std::int32_t>> prompt_ids(const GenerateOptions& options,
     const tokenizer::ChatMessage message{"user", text};
     LS_TRY(text, tokenizer::render_chat(tokenizer, std::span(&message, 1), true));
   }
-  const tokenizer::EncodeOptions how{!options.no_special, !options.no_special};
-  std::vector<std::int32_t> ids = tokenizer.encode(text, how).ids;
-  if (ids.empty()) {
-    return invalid_input("the prompt is empty; write something to evaluate");
-  }
-  return ids;
+  return text;
 }
 
 Status generate(const GenerateOptions& options) {
@@ -225,12 +264,30 @@ Status generate(const GenerateOptions& options) {
   LS_TRY(const capture::Request request, capture_request(options));
   const auto start = Clock::now();
   LS_TRY(const auto model, load_with_progress(options.model, options.common));
-  LS_TRY(const std::vector<std::int32_t> ids, prompt_ids(options, *model->tokenizer));
+  LS_TRY(const model::Interventions faults, diagnose::parse_faults(options.faults, *model));
+  LS_TRY(const std::string text, fed_text(options, *model->tokenizer));
+  const tokenizer::EncodeOptions how{!options.no_special, !options.no_special};
+  const std::vector<std::int32_t> ids = session::prompt_with_faults(
+      faults, model->tokenizer->encode(text, how).ids, *model->tokenizer);
+  if (ids.empty()) {
+    return invalid_input("the prompt is empty; write something to evaluate");
+  }
   LS_TRY(session::Generator generator, make_generator(model, options.common));
+  LS_CHECK(generator.set_interventions(faults));
   generator.sampler_settings = options.sampler;
   generator.capture = request;
   generator.attention_budget = 0;  // frames are not looked back at here
-  Run run(options, generator, seconds_since(start));
+  session::Diagnosis diagnosis(generator, {});
+  diagnosis.start(ids.size(), options.no_special ? std::string() : text);
+  LS_TRY(const LayerRange logged, layer_range("--log-layers", options.log_layers));
+  TextLogLimits limits = options.log;
+  limits.first_layer = logged.first;
+  limits.last_layer = logged.last;
+  TextLog text_log(generator, limits, stderr);
+  if (options.log_format == "text") {
+    text_log.attach();
+  }
+  Run run(options, generator, diagnosis, text_log, seconds_since(start));
   std::signal(SIGINT, [](int) { g_interrupted = true; });
   LS_CHECK(run.evaluate(ids));
   if (!options.save_logits.empty()) {
@@ -272,6 +329,19 @@ Runner add_generate(CLI::App& app) {
       ->check(CLI::IsMember({"summary", "attention", "full"}))
       ->capture_default_str();
   command->add_option("--layers", options->layers, "layers captured in full: A-B");
+  command->add_option("--fault", options->faults, "inject NAME[:ARG] on purpose (may be repeated)")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--log-format", options->log_format, "text: a readable log of each pass")
+      ->check(CLI::IsMember({"text"}));
+  command->add_option("--log-passes", options->log.passes, "passes in the log")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--log-layers", options->log_layers, "layers in the log: A-B")
+      ->capture_default_str();
+  command->add_option("--log-positions", options->log.positions, "tokens of each pass in the log")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   add_common_options(*command, options->common);
   return [options, prompt, file]() -> Status {
     if (prompt->count() == 0 && file->count() == 0) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/format/model_file.h"
@@ -20,6 +21,8 @@ struct Model {
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   DecoderSpec spec;
   Weights weights;
+  /// What the matrices of an edited copy point into (interventions.h); empty for a file as it is.
+  std::vector<std::shared_ptr<const std::vector<std::byte>>> edited;
 
   [[nodiscard]] std::string name() const;  ///< general.name, else the file's stem
   [[nodiscard]] std::string quantization()

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "engine/session/run_faults.h"
+
 namespace layerscope::session {
 
 using capture::Choice;
@@ -60,7 +62,22 @@ Result<std::int32_t> Generator::choose() const {
   if (logits_.empty()) {
     return internal_error("nothing has been evaluated yet, so no token can be chosen");
   }
-  return sampler_.sample(logits_, ids_, sampler_settings);
+  return draw(logits_, ids_, sampler_settings);
+}
+
+Status Generator::set_interventions(model::Interventions list) {
+  LS_CHECK(backend_->set_interventions(list));
+  interventions_ = std::move(list);
+  return {};
+}
+
+Result<std::int32_t> Generator::draw(std::span<const float> logits,
+                                     std::span<const std::int32_t> history,
+                                     const SamplerSettings& settings) const {
+  if (interventions_.empty()) {
+    return sampler_.sample(logits, history, settings);
+  }
+  return sample_with_faults(sampler_, interventions_, logits, history, settings);
 }
 
 Choice Generator::describe(std::int32_t id, Origin origin) const {

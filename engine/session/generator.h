@@ -15,6 +15,7 @@
 #include "engine/backend/backend.h"
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
+#include "engine/model/interventions.h"
 #include "engine/model/model.h"
 #include "engine/session/sampler.h"
 
@@ -36,6 +37,15 @@ class Generator {
   /// one head product per token). Errors: context full, cancelled (whole batches stay), a bad id.
   Status evaluate(std::span<const std::int32_t> ids, bool logits_for_all, std::stop_token stop,
                   const std::function<void(std::size_t)>& progress = {});
+
+  /// What this run does wrong on purpose, from its next pass on. Errors (kUsage): as the backend's.
+  Status set_interventions(model::Interventions list);
+  [[nodiscard]] const model::Interventions& interventions() const { return interventions_; }
+
+  /// One draw of the run's sampler (its faults included) from any logits.
+  [[nodiscard]] Result<std::int32_t> draw(std::span<const float> logits,
+                                          std::span<const std::int32_t> history,
+                                          const SamplerSettings& settings) const;
 
   /// Chooses the next token from the present distribution. Needs at least one evaluated token.
   Result<std::int32_t> choose() const;
@@ -79,6 +89,7 @@ class Generator {
   std::shared_ptr<const model::Model> model_;
   std::unique_ptr<backend::Backend> backend_;
   Sampler sampler_;
+  model::Interventions interventions_;
   std::vector<std::int32_t> ids_;
   std::vector<std::shared_ptr<const capture::TokenFrame>> frames_;
   std::vector<float> logits_;

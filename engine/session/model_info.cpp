@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/diagnose/fault.h"
+
 namespace layerscope::session {
 
 std::shared_ptr<const ModelInfo> make_model_info(const model::Model& model) {
@@ -26,6 +28,12 @@ std::shared_ptr<const ModelInfo> make_model_info(const model::Model& model) {
   info->train_context = spec.train_context;
   info->file = model.file;
   info->tokenizer = model.tokenizer;
+  for (const diagnose::Fault& fault : diagnose::faults()) {
+    const std::string example = diagnose::fault_example(fault, model);
+    const auto made = diagnose::parse_faults(std::span(&example, 1), model);
+    info->faults.push_back({fault.name, diagnose::fault_usage(fault), fault.title, fault.story,
+                            example, made.ok() ? std::string() : made.error().message});
+  }
   return info;
 }
 

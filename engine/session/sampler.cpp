@@ -131,7 +131,12 @@ Result<std::int32_t> Sampler::sample(std::span<const float> logits,
   if (list.empty()) {
     return internal_error("no token has a finite logit, so none can be sampled");
   }
-  double left = uniform(settings.seed, history.size());
+  return pick(list, settings.seed, history.size());
+}
+
+std::int32_t Sampler::pick(std::span<const Candidate> list, std::uint64_t seed,
+                           std::size_t position) {
+  double left = uniform(seed, position);
   for (const Candidate& c : list) {
     left -= c.prob;
     if (left < 0.0) {

@@ -52,6 +52,10 @@ class Sampler {
                                             std::span<const std::int32_t> history,
                                             const SamplerSettings& settings) const;
 
+  /// Draws from candidates that sum to 1, for context position `position`.
+  [[nodiscard]] static std::int32_t pick(std::span<const Candidate> list, std::uint64_t seed,
+                                         std::size_t position);
+
   /// Summary for the window: top tokens, entropy, range, best padded row. Float64 sums.
   [[nodiscard]] capture::LogitSummary summarize(std::span<const float> logits) const;
 

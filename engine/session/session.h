@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
@@ -58,9 +59,24 @@ struct SetCapture {
 struct RequestHeadMap {
   int layer = 0, head = 0;
 };
+/// Injects faults ("rope:off,3", …) from the next evaluation on; replaces those in force, an empty
+/// list restores the true model. The context is cleared and the prompt kept, so that the next Step
+/// starts over. An unknown or inapplicable fault lands in the snapshot's error and changes nothing.
+struct SetFaults {
+  std::vector<std::string> faults;
+};
+/// Live checks on or off, and the expensive oracles after every `deep_every` tokens (0: on
+/// request).
+struct SetDiagnosis {
+  bool live = true;
+  int deep_every = 0;
+};
+/// Replays the tokens with whole tensors and runs the expensive oracles; Stop cancels it.
+struct DiagnoseNow {};
 
-using Command = std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind,
-                             ForceToken, SetSampler, SetCapture, RequestHeadMap>;
+using Command =
+    std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind, ForceToken,
+                 SetSampler, SetCapture, RequestHeadMap, SetFaults, SetDiagnosis, DiagnoseNow>;
 
 struct SessionOptions {
   std::string backend = "auto";                              ///< auto, cpu, cuda

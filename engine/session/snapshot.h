@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/capture/frame.h"
+#include "engine/diagnose/finding.h"
 #include "engine/format/model_file.h"
 #include "engine/session/sampler.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -29,6 +30,16 @@ enum class StopReason : std::uint8_t { kNone, kMaxTokens, kEos, kStop, kCancelle
 /// "max_tokens", "eos", "stop", "cancelled", "context_full", "".
 const char* stop_reason_name(StopReason reason);
 
+/// A fault as the Faults tab lists it for the loaded model.
+struct FaultInfo {
+  std::string name;     ///< "rope:off": what SetFaults takes, arguments follow
+  std::string usage;    ///< "rope:off[,LAYER[,HEAD]]"
+  std::string title;    ///< "RoPE not applied"
+  std::string story;    ///< what the bug is in practice
+  std::string example;  ///< with arguments that this model accepts
+  std::string reason;   ///< why this model cannot have it; empty when it can
+};
+
 /// What a loaded model is; everything that the window and the command line show about it.
 struct ModelInfo {
   std::string path;
@@ -44,6 +55,7 @@ struct ModelInfo {
   int train_context = 0;  ///< the model's own context length
   std::shared_ptr<const format::ModelFile> file;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
+  std::vector<FaultInfo> faults;  ///< every known fault, in the catalogue's order
 };
 
 inline constexpr std::size_t kChunkFrames = 64;
@@ -95,6 +107,14 @@ struct Snapshot {
   capture::Request capture;
   Timing timing;
   std::shared_ptr<const HeadMap> head_map;
+
+  std::vector<std::string> faults;  ///< injected on purpose, as given; empty: none
+  /// What the checks found, most severe first, symptoms grouped under their roots. Cleared by a new
+  /// prompt, model or set of faults (findings about the file itself stay).
+  std::vector<diagnose::Finding> findings;
+  std::uint64_t findings_serial = 0;  ///< raised whenever `findings` changes
+  int checks_run = 0;                 ///< different checks that have looked so far
+  bool diagnosed = false;             ///< The expensive oracles have run on the present tokens.
 
   std::uint64_t error_serial = 0;  ///< raised with every new error
   std::string error;               ///< last error in words, empty when none

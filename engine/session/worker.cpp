@@ -30,7 +30,8 @@ bool is_long(const Command& command) {
   return std::holds_alternative<LoadModel>(command) || std::holds_alternative<Step>(command) ||
          std::holds_alternative<Run>(command) || std::holds_alternative<Rewind>(command) ||
          std::holds_alternative<ForceToken>(command) ||
-         std::holds_alternative<RequestHeadMap>(command);
+         std::holds_alternative<RequestHeadMap>(command) ||
+         std::holds_alternative<DiagnoseNow>(command);
 }
 
 }  // namespace
@@ -216,11 +217,17 @@ Status Session::Worker::load(const std::string& path) {
   backend::BackendOptions options{options_.backend, options_.threads, options_.context};
   LS_TRY(auto backend, backend::create_backend(model, options));
   // Everything that can fail is done: replace the present model.
+  diagnosis_.reset();
   generator_ = std::make_unique<Generator>(model, std::move(backend));
   generator_->sampler_settings = state_.sampler;
   generator_->capture = state_.capture;
   generator_->attention_budget = options_.attention_budget;
+  diagnosis_ = std::make_unique<Diagnosis>(*generator_, [this, model](int context) {
+    return backend::create_backend(model, {options_.backend, options_.threads, context});
+  });
   state_.model = make_model_info(*model);
+  state_.faults.clear();
+  take_findings();
   state_.backend = generator_->backend().name();
   state_.backend_text = generator_->backend().description();
   state_.backend_reason = backend::list_devices(options_.threads).front().reason;
@@ -239,6 +246,7 @@ Status Session::Worker::load(const std::string& path) {
 }
 
 void Session::Worker::handle(const Unload& /*command*/) {
+  diagnosis_.reset();
   generator_.reset();
   const std::uint64_t version = state_.version;
   const std::uint64_t session_serial = state_.session_serial;
@@ -247,6 +255,7 @@ void Session::Worker::handle(const Unload& /*command*/) {
   empty.version = version;
   empty.session_serial = session_serial + 1;
   empty.error_serial = error_serial;
+  empty.findings_serial = state_.findings_serial + 1;
   empty.sampler = state_.sampler;
   empty.capture = state_.capture;
   state_ = std::move(empty);
@@ -277,14 +286,10 @@ Status Session::Worker::set_prompt(const SetPrompt& command) {
                     "or raise --context",
                     ids.size(), state_.context));
   }
-  generator_->reset();
   state_.prompt = command.text;
   state_.chat = command.chat;
   state_.fed_text = std::move(fed);
-  state_.prompt_ids = std::move(ids);
-  state_.head_map.reset();
-  state_.stop_reason = StopReason::kNone;
-  ++state_.session_serial;
+  restart();
   return {};
 }
 
@@ -311,6 +316,7 @@ Status Session::Worker::prepare() {
   LS_CHECK(generator_->evaluate(std::span(state_.prompt_ids).subspan(done), all, stop_,
                                 [&](std::size_t n) {
                                   progress_.permille = static_cast<int>(1000 * n / left);
+                                  observe();
                                   publish();
                                 }));
   progress_.permille = -1;
@@ -373,7 +379,10 @@ Status Session::Worker::append(std::int32_t id, capture::Origin origin) {
   const double ms = generator_->frames().back()->eval_ms;
   double& smoothed = state_.timing.ms_per_token;
   smoothed = smoothed <= 0.0 ? ms : smoothed + kSmoothing * (ms - smoothed);
-  return {};
+  observe();
+  const auto done = static_cast<int>(generator_->frames().size()) - state_.n_prompt();
+  const int every = diagnosis_settings_.deep_every;
+  return every > 0 && done > 0 && done % every == 0 ? deepen() : Status{};
 }
 
 void Session::Worker::handle(const Stop& /*command*/) {
@@ -390,6 +399,8 @@ void Session::Worker::handle(const Rewind& command) {
   }
   state_.stop_reason = StopReason::kNone;
   report(generator_->rewind(command.position, stop_));
+  diagnosis_->rewind(generator_->frames().size());
+  take_findings();
 }
 
 void Session::Worker::handle(const ForceToken& command) {

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/session/diagnosis.h"
 #include "engine/session/generator.h"
 #include "engine/session/session.h"
 
@@ -57,6 +58,9 @@ class Session::Worker {
   void handle(const SetSampler& command);
   void handle(const SetCapture& command);
   void handle(const RequestHeadMap& command);
+  void handle(const SetFaults& command);
+  void handle(const SetDiagnosis& command);
+  void handle(const DiagnoseNow& command);
 
   Status load(const std::string& path);
   Status set_prompt(const SetPrompt& command);
@@ -65,6 +69,12 @@ class Session::Worker {
   /// Generates until `limit` tokens (≤ 0: no limit), the end, Pause or Stop.
   void generate(int limit, bool stop_at_end);
   Status append(std::int32_t id, capture::Origin origin);
+  Status set_faults(const std::vector<std::string>& faults);
+  /// Clears the context; the prompt's ids are made from fed_text and the faults in force.
+  void restart();
+  Status deepen();
+  void observe();
+  void take_findings();
   bool report(const Status& status);
   void set_state(State state);
   void publish();
@@ -89,6 +99,8 @@ class Session::Worker {
   // Worker thread only:
   Snapshot state_;  ///< What the next publication says.
   std::unique_ptr<Generator> generator_;
+  std::unique_ptr<Diagnosis> diagnosis_;  ///< of generator_
+  SetDiagnosis diagnosis_settings_;
   std::stop_token stop_;  ///< of the command in hand
   std::uint64_t sequence_ = 0;
 

@@ -199,7 +199,8 @@ void AttentionPanel::overview(Ui& ui, ImVec2 room) {
     text(c.quiet, "layers ↓ · heads → · shade √p, 0 … 1");
     tip("Each thumbnail is one head's map, queries downwards, keys to the right. A cell shows the "
         "square root of the largest probability of the tokens that it covers. A red dot marks a "
-        "head whose selected row does not sum to 1.");
+        "head whose selected row does not sum to 1. A circle, triangle or ring with a sign marks "
+        "an error, a warning or a note of the checks: hover it, or see the Findings tab.");
   }
   if (with_looks) {
     ImGui::Dummy({0.0F, px(ui, 2.0F)});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gui/panels/diagnosis.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/head_table.h"
 #include "gui/view/text.h"
@@ -47,6 +48,7 @@ void AttentionOverview::hover(Ui& ui, int layer, int head) {
     fact(ui, "first token", fmt::format("{:.4f}", stats->first));
     fact(ui, "itself", fmt::format("{:.4f}", stats->self));
   }
+  badge_line(ui, ui.badges.head(layer, head));
   ImGui::EndTooltip();
 }
 
@@ -66,15 +68,49 @@ void AttentionOverview::thumbnail(Ui& ui, int layer, int head, ImVec2 min, float
                    {uv.x + part / heads, uv.y + part / layers});
   }
   const capture::HeadStats* stats = view::head_stats(ui.shown_frame(), layer, head);
-  if (stats != nullptr && view::row_sum_off(*stats, ui.shown_position() + 1)) {
-    draw->AddCircleFilled({max.x - size * 0.2F, min.y + size * 0.2F},
-                          std::min(px(ui, 4.0F), size * 0.14F), c.error);
+  const float radius = std::clamp(size * 0.16F, px(ui, 2.5F), px(ui, 7.0F));
+  if (const view::Badge* badge = ui.badges.head(layer, head)) {
+    draw_badge(ui, fmt::format("attention/badge/layer {}/head {}", layer, head),
+               {max.x - radius * 1.3F, min.y + radius * 1.3F}, radius, badge->severity);
+  } else if (stats != nullptr && view::row_sum_off(*stats, ui.shown_position() + 1)) {
+    draw->AddCircleFilled({max.x - radius * 1.3F, min.y + radius * 1.3F}, radius * 0.7F, c.error);
   }
   if (layer == ui.selection.layer && head == ui.selection.head) {
     draw->AddRect({min.x - 1.0F, min.y - 1.0F}, {max.x + 1.0F, max.y + 1.0F}, c.accent, 0.0F, 0,
                   px(ui, 2.0F));
   }
   ui.widgets.mark_rect(fmt::format("attention/layer {}/head {}", layer, head), min, max);
+}
+
+/// The row's number with a mark: beside the row there is room for both only one above the other.
+void AttentionOverview::layer_badge(Ui& ui, const view::Badge& badge, int layer, ImVec2 at,
+                                    ImVec2 room, bool hovered) {
+  const std::string digits = fmt::format("{}", layer);
+  const ImVec2 extent = ImGui::CalcTextSize(digits.c_str());
+  const ImU32 color = severity_color(ui, badge.severity);
+  const float radius = std::min(px(ui, 5.5F), room.x * 0.4F);
+  const float middle = at.x + room.x / 2.0F;
+  const bool both = room.y >= extent.y + 2.0F * radius + px(ui, 3.0F);
+  const float block = both ? extent.y + 2.0F * radius + px(ui, 2.0F) : extent.y;
+  float y = at.y + (room.y - block) / 2.0F;
+  ImGui::GetWindowDrawList()->AddText({middle - extent.x / 2.0F, y}, color, digits.c_str());
+  const std::string id = fmt::format("attention/badge/layer {}", layer);
+  if (both) {
+    y += extent.y + px(ui, 2.0F) + radius;
+    draw_badge(ui, id, {middle, y}, radius, badge.severity);
+  } else {
+    ui.widgets.mark_rect(id, at, {at.x + room.x, at.y + room.y});
+  }
+  const ImVec2 mouse = ImGui::GetIO().MousePos;
+  if (hovered && mouse.x >= at.x && mouse.x < at.x + room.x && mouse.y >= at.y &&
+      mouse.y < at.y + room.y) {
+    const FontScope font(ui.fonts.regular);
+    if (ImGui::BeginTooltip()) {
+      text(colors(ui).text, fmt::format("layer {}", layer));
+      badge_line(ui, &badge);
+      ImGui::EndTooltip();
+    }
+  }
 }
 
 void AttentionOverview::grid(Ui& ui) {
@@ -113,8 +149,12 @@ void AttentionOverview::grid(Ui& ui) {
       if (!ImGui::IsRectVisible({origin.x, y}, {origin.x + pitch, y + cell.size})) {
         continue;
       }
-      label(origin.x, y + (cell.size - ImGui::GetTextLineHeight()) / 2.0F,
-            cell.margin_x - px(ui, 6.0F), layer);
+      const float margin = cell.margin_x - px(ui, 6.0F);
+      if (const view::Badge* badge = ui.badges.layer(layer)) {
+        layer_badge(ui, *badge, layer, {origin.x, y}, {margin, cell.size}, hovered);
+      } else {
+        label(origin.x, y + (cell.size - ImGui::GetTextLineHeight()) / 2.0F, margin, layer);
+      }
       for (int head = 0; head < heads; ++head) {
         const ImVec2 min{origin.x + cell.margin_x + static_cast<float>(head) * pitch, y};
         thumbnail(ui, layer, head, min, cell.size, texture);

@@ -25,6 +25,8 @@ class AttentionOverview {
   void grid(Ui& ui);
   void thumbnail(Ui& ui, int layer, int head, ImVec2 min, float size, TextureHandle texture) const;
   static void hover(Ui& ui, int layer, int head);
+  static void layer_badge(Ui& ui, const view::Badge& badge, int layer, ImVec2 at, ImVec2 room,
+                          bool hovered);
 
   view::Thumbnails thumbnails_;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "gui/panels/diagnosis.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/text.h"
@@ -53,7 +54,8 @@ Words state_words(const Ui& ui) {
     case State::kLoading:
       return {"loading" + percent, c.accent};
     case State::kEvaluating:
-      return {"evaluating the prompt" + percent, c.accent};
+      return {(is_diagnosing(ui) ? "running deep checks" : "evaluating the prompt") + percent,
+              c.accent};
     case State::kRunning:
       return {"generating", c.good};
     case State::kIdle:

@@ -8,6 +8,7 @@
 
 #include "engine/base/utf8.h"
 #include "gui/panels/actions.h"
+#include "gui/panels/diagnosis.h"
 #include "gui/panels/force_popup.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/prompt.h"
@@ -20,7 +21,7 @@
 namespace layerscope::gui {
 namespace {
 
-constexpr std::array<const char*, 3> kColorNames{"probability", "entropy", "rank"};
+constexpr std::array<const char*, 4> kColorNames{"probability", "entropy", "rank", "finding"};
 
 const char* origin_text(capture::Origin origin) {
   switch (origin) {
@@ -88,6 +89,7 @@ void TokensPanel::hover(Ui& ui, int position) {
     }
     fact(ui, "evaluation", fmt::format("{:.2f} ms", frame->eval_ms));
   }
+  badge_line(ui, ui.badges.token(position));
   ImGui::EndTooltip();
 }
 
@@ -99,7 +101,7 @@ void TokensPanel::draw_chip(Ui& ui, int position, ImVec2 origin, float line_heig
   const ImVec2 min{origin.x + place.x, origin.y + static_cast<float>(place.line) * line_height};
   const ImVec2 max{min.x + place.width, min.y + chip_height};
   const capture::TokenFrame* frame = ui.snapshot->frame(position);
-  const auto mode = static_cast<view::TokenColor>(std::clamp(ui.settings.token_color, 0, 2));
+  const auto mode = static_cast<view::TokenColor>(std::clamp(ui.settings.token_color, 0, 3));
   const float surprise = frame != nullptr ? view::token_surprise(frame->choice, mode) : -1.0F;
   const bool prompt = frame == nullptr || frame->choice.origin == capture::Origin::kPrompt;
   ImDrawList* draw = ImGui::GetWindowDrawList();
@@ -112,6 +114,10 @@ void TokensPanel::draw_chip(Ui& ui, int position, ImVec2 origin, float line_heig
     fill = mix(c.card, hue, prompt ? 0.22F : 0.52F);
   } else if (chip.control) {
     fill = mix(c.panel, c.card, 0.6F);
+  }
+  const view::Badge* badge = ui.badges.token(position);
+  if (badge != nullptr && mode == view::TokenColor::kFinding) {
+    fill = mix(c.card, severity_color(ui, badge->severity), 0.45F);
   }
   draw->AddRectFilled(min, max, fill, round);
   if (surprise >= 0.0F && !prompt) {
@@ -130,6 +136,10 @@ void TokensPanel::draw_chip(Ui& ui, int position, ImVec2 origin, float line_heig
   draw->AddText({min.x + px(ui, 4.0F), min.y + (chip_height - ImGui::GetTextLineHeight()) / 2.0F},
                 ink, chip.text.c_str());
   draw->PopClipRect();
+  if (badge != nullptr) {
+    draw_badge(ui, fmt::format("tokens/badge/{}", position),
+               {max.x - px(ui, 2.0F), min.y + px(ui, 2.0F)}, px(ui, 4.5F), badge->severity);
+  }
   ui.widgets.mark_rect(fmt::format("tokens/{}", position), min, max);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gui/panels/actions.h"
+#include "gui/panels/diagnosis.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/bar_fit.h"
@@ -146,6 +147,7 @@ struct Piece {
 
 class TopBar final : public Panel {
  public:
+  explicit TopBar(std::shared_ptr<TabTitles> titles) : titles_(std::move(titles)) {}
   [[nodiscard]] const char* id() const override { return "topbar"; }
   [[nodiscard]] const char* title() const override { return "Top bar"; }
   void draw(Ui& ui) override;
@@ -156,6 +158,9 @@ class TopBar final : public Panel {
                        std::string label, ImU32 color, std::string help);
   static void model_chips(Ui& ui, std::vector<Piece>& left);
   static void speed_chips(Ui& ui, std::vector<Piece>& right);
+  static void fault_chip(Ui& ui, std::vector<Piece>& right);
+
+  std::shared_ptr<TabTitles> titles_;
 };
 
 void TopBar::file_menu(Ui& ui) {
@@ -254,6 +259,23 @@ void TopBar::model_chips(Ui& ui, std::vector<Piece>& left) {
   add_chip(ui, left, 4, "topbar/backend", path, colors(ui).good, reason);
 }
 
+/// What is broken on purpose is never to be mistaken for the model's own doing.
+void TopBar::fault_chip(Ui& ui, std::vector<Piece>& right) {
+  const std::vector<std::string>& faults = ui.snapshot->faults;
+  if (faults.empty()) {
+    return;
+  }
+  std::string help = "Injected on purpose, in the Faults tab:";
+  for (const std::string& fault : faults) {
+    help += "\n" + view::fault_title(ui.snapshot->model->faults, fault);
+  }
+  // The width is measured in the font that the chip is drawn in.
+  const FontScope font(ui.fonts.mono);
+  add_chip(ui, right, 1, "topbar/faults",
+           fmt::format("{} fault{} active", faults.size(), faults.size() == 1 ? "" : "s"),
+           colors(ui).warn, help);
+}
+
 void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
   const session::Snapshot& s = *ui.snapshot;
   if (s.model == nullptr) {
@@ -291,6 +313,7 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
 
 void TopBar::draw(Ui& ui) {
   const Palette& c = colors(ui);
+  follow_diagnosis(ui, *titles_);
   std::vector<Piece> left;
   std::vector<Piece> centre;
   std::vector<Piece> right;
@@ -312,6 +335,9 @@ void TopBar::draw(Ui& ui) {
         with_keys && (t.icon == Icon::kStep || t.icon == Icon::kRun || t.icon == Icon::kPause);
     centre.push_back(
         {transport_width(ui, t, key), 0, [&ui, t, key] { transport_button(ui, t, key); }});
+  }
+  if (ui.snapshot->model != nullptr) {
+    fault_chip(ui, right);
   }
   speed_chips(ui, right);
 
@@ -345,6 +371,8 @@ void TopBar::draw(Ui& ui) {
 
 }  // namespace
 
-std::unique_ptr<Panel> make_topbar() { return std::make_unique<TopBar>(); }
+std::unique_ptr<Panel> make_topbar(std::shared_ptr<TabTitles> titles) {
+  return std::make_unique<TopBar>(std::move(titles));
+}
 
 }  // namespace layerscope::gui

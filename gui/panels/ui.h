@@ -13,6 +13,8 @@
 
 #include "engine/session/session.h"
 #include "engine/session/snapshot.h"
+#include "gui/view/fault_view.h"
+#include "gui/view/finding_view.h"
 #include "gui/view/heatmap.h"
 
 namespace layerscope::gui {
@@ -33,7 +35,7 @@ struct Settings {
   float font_scale = 1.0F;
   bool log_attention = false;
   bool show_scores = false;
-  int token_color = 0;  ///< 0 probability, 1 entropy, 2 rank
+  int token_color = 0;  ///< 0 probability, 1 entropy, 2 rank, 3 finding
   int norms_tap = 0;
   std::string last_folder;
   std::vector<std::string> recent;  ///< most recent first, at most 12
@@ -80,6 +82,16 @@ struct AppRequests {
   std::string screenshot_path;  ///< save the window as PNG
 };
 
+/// Faults asked for but not yet in force: once they are, as many tokens are generated again.
+struct FaultRequest {
+  bool waiting = false;
+  std::vector<std::string> wanted;
+  int tokens = 0;
+  bool evaluate = false;  ///< at least the prompt was evaluated before
+  std::uint64_t session_serial = 0, error_serial = 0;
+  std::string error;  ///< why the last request was refused
+};
+
 struct Ui {
   session::Session* session = nullptr;
   std::shared_ptr<const session::Snapshot> snapshot;  ///< never null
@@ -89,7 +101,10 @@ struct Ui {
   Settings settings;
   Fonts fonts;
   AppRequests requests;
-  std::string prompt_text;  ///< the editor's text
+  view::FindingBadges badges;  ///< kept up to date by follow_diagnosis
+  view::HealthyText healthy;   ///< likewise
+  FaultRequest fault_request;  ///< likewise
+  std::string prompt_text;     ///< the editor's text
   bool prompt_chat = true;
   float scale = 1.0F;          ///< DPI scale
   double frame_seconds = 0.0;  ///< of the last frame
@@ -111,7 +126,7 @@ class Panel {
  public:
   virtual ~Panel() = default;
   [[nodiscard]] virtual const char* id() const = 0;     ///< "attention"
-  [[nodiscard]] virtual const char* title() const = 0;  ///< "Attention"
+  [[nodiscard]] virtual const char* title() const = 0;  ///< "Attention"; may change by the frame
   virtual void draw(Ui& ui) = 0;
 };
 

@@ -96,6 +96,10 @@ bool button(Ui& ui, std::string_view id, std::string_view label, Look look, std:
   } else if (look == Look::kOn) {
     fill = mix(c.card, c.accent, 0.16F);
     edge = mix(c.border, c.accent, 0.5F);
+  } else if (look == Look::kWarn) {
+    ink = c.warn;
+    fill = mix(c.panel, c.warn, hovered ? 0.22F : 0.10F);
+    edge = mix(c.panel, c.warn, 0.5F);
   } else if (look == Look::kLink) {
     ink = hovered ? c.text : c.accent;
   }

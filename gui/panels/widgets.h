@@ -49,6 +49,7 @@ enum class Look : std::uint8_t {
   kOn,       ///< a chosen toggle
   kPrimary,  ///< the main action
   kLink,     ///< accent text without a card
+  kWarn,     ///< takes something unusual back
 };
 
 /// A button registered under `id`, with an optional tooltip.

@@ -70,6 +70,8 @@ float token_surprise(const capture::Choice& choice, TokenColor mode) {
     case TokenColor::kRank:
       value = choice.rank < 0 ? 1.0 : std::log10(static_cast<double>(choice.rank) + 1.0) / 4.0;
       break;
+    case TokenColor::kFinding:
+      return -1.0F;
   }
   return std::isfinite(value) ? static_cast<float>(std::clamp(value, 0.0, 1.0)) : 1.0F;
 }

@@ -62,10 +62,11 @@ class TokenLayout {
 };
 
 /// How a chip is coloured.
-enum class TokenColor : std::uint8_t { kProbability, kEntropy, kRank };
+enum class TokenColor : std::uint8_t { kProbability, kEntropy, kRank, kFinding };
 
 /// 0 (expected) … 1 (surprising), or −1 where the distribution before the token is unknown.
-/// Probability: −log2(p) over 10 bits; entropy: bits over 8; rank: log10(rank + 1) over 4.
+/// Probability: −log2(p) over 10 bits; entropy: bits over 8; rank: log10(rank + 1) over 4. Findings
+/// are no surprise: always −1.
 float token_surprise(const capture::Choice& choice, TokenColor mode);
 
 }  // namespace layerscope::gui::view

@@ -1,0 +1,72 @@
+// What several checks need to recompute an operation from its captured input: float64 sums with
+// their rounding bounds, rows of the file's own tensors, and findings with evidence filled in.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/diagnose/check.h"
+
+namespace layerscope::diagnose {
+
+/// Σ a·b in float64, and Σ |a·b| for its rounding bound.
+struct Dot {
+  double sum = 0.0;
+  double magnitude = 0.0;
+};
+Dot dot(std::span<const float> a, std::span<const float> b);
+
+/// True when a captured value is within the tolerance; NaN agrees with NaN, an infinity with
+/// anything beyond float32 of that sign.
+bool agrees(float captured, double expected, double tolerance);
+bool all_finite(std::span<const float> values);
+/// Root mean square in float64.
+double mean_square(std::span<const float> values);
+
+/// Row r of a two-dimensional tensor of the file.
+std::vector<float> tensor_row(const format::TensorInfo& tensor, std::size_t r);
+/// A whole tensor of the file; empty when it has none of that name.
+std::vector<float> tensor_values(const model::Model& model, const std::string& name);
+
+/// "blk.3.attn_q.weight"
+std::string layer_tensor(int layer, const char* role);
+
+/// A finding about a tap; stage and evidence place are filled in.
+Finding finding_at(const model::Model& model, const char* check, const char* cause,
+                   capture::Tap tap, int layer, int position);
+
+/// Fills the evidence with up to 17 values around `index`.
+void show_values(Finding& finding, std::span<const float> captured,
+                 std::span<const double> expected, std::size_t index);
+
+/// One linear operation out = W · in (+ b) at several positions, recomputed from the file.
+struct Linear {
+  const format::TensorInfo* tensor = nullptr;
+  std::vector<float> bias;  ///< empty: none
+  std::vector<int> positions;
+  std::vector<std::span<const float>> in, out;  ///< per position; inputs are finite
+  double bound = 0.0;                           ///< tolerance per unit of Σ|w·x|
+  std::size_t stride = 1;                       ///< every stride-th row is recomputed
+  std::vector<std::vector<double>> expected;    ///< [position][rows / stride]
+  std::vector<std::vector<double>> tolerance;
+  std::size_t n_bad = 0, n_compared = 0;
+  std::size_t worst_row = 0, worst = 0;  ///< worst[in positions]: largest error over tolerance
+  double worst_ratio = 0.0;              ///< error / tolerance there
+};
+/// Empty when an input or output is missing or no input is finite.
+std::optional<Linear> recompute(const DeepInput& input, const format::TensorInfo& tensor,
+                                std::vector<float> bias, capture::Tap in, capture::Tap out,
+                                int layer);
+
+/// What would explain a wrong linear operation.
+struct Explanation {
+  std::string cause;
+  std::string why;  ///< half a sentence: "it is W read column by column"
+  std::string advice;
+  int channel = -1;  ///< the channel, where only one is wrong
+};
+Explanation explain(const Linear& linear);
+
+}  // namespace layerscope::diagnose
