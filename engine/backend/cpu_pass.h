@@ -255,12 +255,19 @@ class CpuBackend::Pass {
       width *= static_cast<std::size_t>(dim);
     }
     const std::size_t rows = n_ - first;
-    self_.pool_.run_ranges(rows, 8, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t t = begin; t < end; ++t) {
-        captured_.stats(static_cast<int>(first + t), layer, which) =
-            capture::compute_stats(values.data() + t * width, width);
-      }
-    });
+    const auto summarise = [&](std::size_t t) {
+      captured_.stats(static_cast<int>(first + t), layer, which) =
+          capture::compute_stats(values.data() + t * width, width);
+    };
+    if (rows == 1) {  // decode: a hundred taps per token, each shorter than starting a loop
+      summarise(0);
+    } else {
+      self_.pool_.run_ranges(rows, 8, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t t = begin; t < end; ++t) {
+          summarise(t);
+        }
+      });
+    }
     if (request_.capture.wants_full(which, layer)) {
       std::vector<std::int64_t> shape{static_cast<std::int64_t>(rows)};
       shape.insert(shape.end(), row_shape.begin(), row_shape.end());

@@ -117,6 +117,10 @@ void ThreadPool::run_ranges(std::size_t count, std::size_t min_chunk,
   }
   const std::size_t most = std::max<std::size_t>(1, count / std::max<std::size_t>(1, min_chunk));
   const std::size_t parts = std::min<std::size_t>(most, static_cast<std::size_t>(size()));
+  if (parts == 1) {
+    body(0, count);
+    return;
+  }
   run(static_cast<int>(parts), [&](int part) {
     const auto p = static_cast<std::size_t>(part);
     body(count * p / parts, count * (p + 1) / parts);

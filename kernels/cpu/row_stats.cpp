@@ -15,38 +15,34 @@ namespace layerscope::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+/// Moments of finite values; whatever is not finite leaves a sum of squares that is not finite.
 RowStats row_stats_simd(const float* x, std::size_t n) {
   const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> di;
   const std::size_t lanes = hn::Lanes(d);
   // Float32 partial sums over at most kSpan values per lane, then float64.
   constexpr std::size_t kSpan = 64;
   RowStats stats;
   const auto zero = hn::Zero(d);
-  const auto limit = hn::Set(d, std::numeric_limits<float>::max());
   auto top = zero;
+  auto zeros = hn::Zero(di);
   std::size_t i = 0;
   while (i + lanes <= n) {
     auto sum = zero;
     auto squares = zero;
     for (std::size_t k = 0; k < kSpan && i + lanes <= n; ++k, i += lanes) {
       const auto v = hn::LoadU(d, x + i);
-      const auto finite = hn::Le(hn::Abs(v), limit);  // false for NaN and ±Inf
-      const auto value = hn::IfThenElseZero(finite, v);
-      stats.non_finite += static_cast<std::uint32_t>(lanes - hn::CountTrue(d, finite));
-      stats.zeros += static_cast<std::uint32_t>(hn::CountTrue(d, hn::Eq(v, zero)));
-      sum = hn::Add(sum, value);
-      squares = hn::MulAdd(value, value, squares);
-      top = hn::Max(top, hn::Abs(value));
+      sum = hn::Add(sum, v);
+      squares = hn::MulAdd(v, v, squares);
+      top = hn::Max(top, hn::Abs(v));
+      zeros = hn::Sub(zeros, hn::BitCast(di, hn::VecFromMask(d, hn::Eq(v, zero))));  // true is −1
     }
     stats.sum += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
     stats.sum_squares += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, squares)));
   }
   stats.absmax = hn::GetLane(hn::MaxOfLanes(d, top));
+  stats.zeros = static_cast<std::uint32_t>(hn::GetLane(hn::SumOfLanes(di, zeros)));
   for (; i < n; ++i) {
-    if (!std::isfinite(x[i])) {
-      ++stats.non_finite;
-      continue;
-    }
     stats.sum += static_cast<double>(x[i]);
     stats.sum_squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
     stats.absmax = std::max(stats.absmax, std::fabs(x[i]));
@@ -67,7 +63,7 @@ HWY_EXPORT(row_stats_simd);
 RowStats row_stats(const float* x, std::size_t n) {
   RowStats stats = HWY_DYNAMIC_DISPATCH(row_stats_simd)(x, n);
   if (!std::isfinite(stats.sum_squares)) {
-    // Squares of huge finite values overflow float32: the plain loop sums in float64.
+    // A NaN or an infinity, or squares beyond float32: the plain loop counts, and sums in float64.
     stats = reference::row_stats(x, n);
   }
   return stats;
