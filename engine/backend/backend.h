@@ -1,11 +1,11 @@
-// Backend: runs the decoder of a model. The CPU implements it now; CUDA joins behind the same
-// interface.
+// Backend: runs the decoder of a model, on the CPU or on a GPU.
 //
 // Owner: the thread that created it (the session's worker). Only `forward` is long; it polls its
 // stop token between layers.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -48,6 +48,8 @@ class Backend {
   [[nodiscard]] virtual int context() const = 0;
   [[nodiscard]] virtual std::string name() const = 0;         ///< "cpu"
   [[nodiscard]] virtual std::string description() const = 0;  ///< "CPU · 2 threads"
+  /// The most tokens that one pass takes (the best number for a long prompt, too).
+  [[nodiscard]] virtual int batch_tokens() const = 0;
   /// Bytes of the caches and of work space (weights not counted).
   [[nodiscard]] virtual std::uint64_t cache_bytes() const = 0;
 };
@@ -56,6 +58,15 @@ struct BackendOptions {
   std::string kind = "auto";  ///< auto, cpu, cuda
   int threads = 0;            ///< 0 = all
   int context = 0;            ///< slots; 0 = min(the model's, 4,096)
+  int gpu = 0;                ///< which GPU
+  /// CUDA: keys, values and products of many tokens in float32 throughout (slower, twice the
+  /// cache).
+  bool float32 = false;
+  /// CUDA, compute capability ≥ 9.0: kernels of a decode step may start while the one before
+  /// drains. The results are the same bits; the switch is there to show that.
+  bool overlap = true;
+  std::function<void(double)> progress = {};  ///< upload of the weights, 0…1
+  std::stop_token stop = {};                  ///< of the upload
 };
 
 /// A device as `devices` lists it.

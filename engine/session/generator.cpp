@@ -13,10 +13,6 @@ using capture::TokenFrame;
 
 namespace {
 
-/// Tokens per prefill pass: large enough to reuse each converted weight, small enough that
-/// cancelling and progress stay quick (a pass polls its stop token once per layer).
-constexpr std::size_t kBatch = 64;
-
 std::uint64_t row_bytes(const TokenFrame& frame) {
   return frame.attention != nullptr ? frame.attention->size() * sizeof(float) : 0;
 }
@@ -46,8 +42,9 @@ Status Generator::evaluate(std::span<const std::int32_t> ids, bool logits_for_al
                     "or raise --context",
                     ids_.size() + ids.size(), context));
   }
-  for (std::size_t begin = 0; begin < ids.size(); begin += kBatch) {
-    const std::size_t n = std::min(kBatch, ids.size() - begin);
+  const auto batch = static_cast<std::size_t>(backend_->batch_tokens());
+  for (std::size_t begin = 0; begin < ids.size(); begin += batch) {
+    const std::size_t n = std::min(batch, ids.size() - begin);
     LS_CHECK(pass(ids.subspan(begin, n), logits_for_all, Origin::kPrompt, stop));
     if (progress) {
       progress(begin + n);
