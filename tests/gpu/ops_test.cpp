@@ -401,7 +401,7 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
                     .ok());
     const auto recomputed = again.read();
     for (std::size_t j = 0; j < n; ++j) {
-      ASSERT_NEAR(recomputed[j], rows[h * n + j], 1e-6) << "recomputed row differs";
+      ASSERT_NEAR(recomputed[j], rows[h * n + j], 5e-6) << "recomputed row differs";
     }
   }
 }
