@@ -24,6 +24,11 @@ struct ForwardRequest {
   bool all_logits = false;            ///< logits of every token instead of the last one
   capture::Request capture;
   std::stop_token stop;
+  /// Where to put the distribution after the last token, if the backend summarises (see
+  /// `summarise_logits`) and all_logits is off. Then the logits stay where they are and `logits`
+  /// comes back empty; `last_logits` fetches them. Should it not have summarised after all,
+  /// `logits` is filled as usual.
+  capture::LogitSummary* summary = nullptr;
 };
 
 class Backend {
@@ -36,6 +41,15 @@ class Backend {
   /// still ends before `position`).
   virtual Status forward(const ForwardRequest& request, std::vector<float>& logits,
                          capture::PassCapture& captured) = 0;
+
+  /// Tells which rows of the vocabulary text can produce. True: the backend summarises
+  /// distributions itself when a request asks for it.
+  virtual bool summarise_logits(const std::vector<bool>& /*usable*/) { return false; }
+
+  /// The logits after the last token of the latest pass, if its `logits` came back empty.
+  virtual Status last_logits(std::vector<float>& /*logits*/) const {
+    return internal_error("this backend keeps no logits");
+  }
 
   /// Forgets positions ≥ `length`.
   virtual void truncate(int length) = 0;

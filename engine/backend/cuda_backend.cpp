@@ -130,7 +130,7 @@ Status CudaBackend::prepare(const BackendOptions& options) {
   LS_TRY(gemm_, Gemm::create(on_, work_.gemm, float32_));
   LS_TRY(bounce_, PinnedBuffer::create(kBounceBytes));
   const std::size_t step_bytes =
-      256 + size(model_->spec.vocab_rows) * sizeof(float) +
+      256 + sizeof(kernels::cuda::RawLogitSummary) + size(model_->spec.vocab_rows) * sizeof(float) +
       (stats_slots() + size(logit_pieces())) * sizeof(kernels::cuda::RawStats) +
       size(model_->spec.n_layers) * size(heads_.n_heads) * sizeof(kernels::cuda::RawHeadStats);
   LS_TRY(step_, PinnedBuffer::create(step_bytes + 1024));
@@ -195,6 +195,10 @@ Work CudaBackend::place_work(Planner& planner) const {
   w.stats = planner.take<kernels::cuda::RawStats>(batch * stats_slots() + size(logit_pieces()));
   w.heads = planner.take<kernels::cuda::RawHeadStats>(batch * head_rows);
   w.entries = planner.take<kernels::cuda::StatsEntry>(2 * stats_slots() + size(logit_pieces()));
+  w.usable = planner.take<std::uint8_t>(size(spec.vocab_rows));
+  w.logit_parts =
+      planner.take<kernels::cuda::LogitPart>(size(kernels::cuda::logit_parts(spec.vocab_rows)));
+  w.logit_summary = planner.take<kernels::cuda::RawLogitSummary>(1);
   const int widest = std::max({spec.hidden, spec.q_width(), spec.ffn});
   w.gemm.activations = planner.take<std::byte>(Gemm::activation_bytes(batch_, widest));
   w.gemm.matrix = planner.take<std::byte>(converted_elements(model_->weights, float32_) *

@@ -52,6 +52,9 @@ struct Work {
   kernels::cuda::RawStats* stats;      ///< [batch][(layers + 1) · taps], or decode: + logit pieces
   kernels::cuda::RawHeadStats* heads;  ///< [batch][layers][heads]
   kernels::cuda::StatsEntry* entries;  ///< decode, then prefill per layer, then model-wide
+  std::uint8_t* usable;                ///< [vocab_rows]
+  kernels::cuda::LogitPart* logit_parts;
+  kernels::cuda::RawLogitSummary* logit_summary;
   kernels::cuda::Gemm::Space gemm;
 };
 
@@ -63,6 +66,8 @@ class CudaBackend final : public Backend {
 
   Status forward(const ForwardRequest& request, std::vector<float>& logits,
                  capture::PassCapture& captured) override;
+  bool summarise_logits(const std::vector<bool>& usable) override;
+  Status last_logits(std::vector<float>& logits) const override;
   void truncate(int length) override;
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
@@ -115,6 +120,11 @@ class CudaBackend final : public Backend {
   Status prefill_logits(const ForwardRequest& request, std::vector<float>& logits,
                         capture::PassCapture& captured);
 
+  // cuda_logits.cpp
+  bool finish_summary(const kernels::cuda::RawLogitSummary& raw,
+                      capture::LogitSummary& summary) const;
+  Status deliver_logits(const ForwardRequest& request, std::vector<float>& logits) const;
+
   // cuda_capture.cpp
   Status make_entries();
   Status download(void* to, const void* from, std::size_t bytes) const;
@@ -147,6 +157,7 @@ class CudaBackend final : public Backend {
   std::size_t n_decode_entries_ = 0;
   std::size_t n_layer_entries_ = 0;  ///< of one layer, in prefill
   std::unique_ptr<kernels::cuda::Gemm> gemm_;
+  bool summarises_ = false;
   mutable std::vector<float> host_rows_;  ///< attention rows on their way to the capture
   PinnedBuffer bounce_;                   ///< for downloads of any size
   PinnedBuffer step_;                     ///< StepState, logits, statistics of a decode step

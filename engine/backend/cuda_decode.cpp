@@ -24,11 +24,13 @@ struct StepResults {
   float* logits;
   RawStats* stats;
   RawHeadStats* heads;
+  kernels::cuda::RawLogitSummary* summary;
 };
 StepResults find_results(std::byte* base, std::size_t slots, std::size_t head_rows) {
   StepResults r{};
   r.state = reinterpret_cast<kernels::cuda::StepState*>(base);
-  r.stats = reinterpret_cast<RawStats*>(base + kStateBytes);
+  r.summary = reinterpret_cast<kernels::cuda::RawLogitSummary*>(base + kStateBytes);
+  r.stats = reinterpret_cast<RawStats*>(r.summary + 1);
   r.heads = reinterpret_cast<RawHeadStats*>(r.stats + slots);
   r.logits = reinterpret_cast<float*>(r.heads + head_rows);
   return r;
@@ -110,8 +112,12 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier) {
     LS_CUDA(cudaMemcpyAsync(host.heads, work_.heads, size(n_rows) * sizeof(RawHeadStats),
                             cudaMemcpyDeviceToHost, on_.stream));
   }
-  LS_CUDA(cudaMemcpyAsync(host.logits, work_.logits, size(spec.vocab_rows) * sizeof(float),
-                          cudaMemcpyDeviceToHost, on_.stream));
+  if (summarises_) {
+    LS_CHECK(launch_logit_summary(on_, work_.logits, work_.usable, spec.vocab_rows,
+                                  work_.logit_parts, work_.logit_summary));
+    LS_CUDA(cudaMemcpyAsync(host.summary, work_.logit_summary, sizeof(*host.summary),
+                            cudaMemcpyDeviceToHost, on_.stream));
+  }
   return {};
 }
 
@@ -158,8 +164,19 @@ Status CudaBackend::decode(const ForwardRequest& request, std::vector<float>& lo
     LS_CHECK(
         download(captured.attention[0].data(), work_.probs, n_rows * size(kv_len) * sizeof(float)));
   }
+  const bool summarised = summarises_ && request.summary != nullptr;
+  if (!summarised) {
+    LS_CUDA(cudaMemcpyAsync(host.logits, work_.logits, size(spec.vocab_rows) * sizeof(float),
+                            cudaMemcpyDeviceToHost, on_.stream));
+  }
   LS_CUDA(cudaStreamSynchronize(on_.stream));
-  logits.assign(host.logits, host.logits + spec.vocab_rows);
+  if (!summarised) {
+    logits.assign(host.logits, host.logits + spec.vocab_rows);
+  } else if (finish_summary(*host.summary, *request.summary)) {
+    logits.clear();
+  } else {
+    LS_CHECK(last_logits(logits));
+  }
   if (tier == Tier::kOff) {
     return {};
   }

@@ -265,7 +265,9 @@ Status CudaBackend::prefill_logits(const ForwardRequest& request, std::vector<fl
   const int first = request.all_logits ? 0 : n - 1;
   const int rows = n - first;
   const float* x = work_.prefill.resid_out + size(first) * size(spec.hidden);
-  logits.resize(size(rows) * vocab);
+  if (rows > 1) {
+    logits.resize(size(rows) * vocab);
+  }
   if (rows == 1) {
     LS_CHECK(launch_head(on, {weights_.head, weights_.output_norm, spec.norm_eps, x,
                               work_.final_norm, work_.logits}));
@@ -290,8 +292,14 @@ Status CudaBackend::prefill_logits(const ForwardRequest& request, std::vector<fl
       LS_CHECK(
           launch_row_stats(on, wide + 2, 1, count, stats + size(begin) * stats_slots(), slots));
     }
-    LS_CHECK(download(logits.data() + size(begin) * vocab, work_.logits,
-                      size(count) * vocab * sizeof(float)));
+    if (rows > 1) {
+      LS_CHECK(download(logits.data() + size(begin) * vocab, work_.logits,
+                        size(count) * vocab * sizeof(float)));
+    }
+  }
+  if (rows == 1) {
+    LS_CHECK(deliver_logits(request, logits));
+    return keep_full(captured, Tap::kLogits, -1, {1, spec.vocab_rows}, work_.logits);
   }
   if (captured.request.wants_full(Tap::kLogits, -1)) {
     captured.tensors.push_back({Tap::kLogits, -1, {rows, spec.vocab_rows}, logits});

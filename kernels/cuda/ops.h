@@ -197,6 +197,30 @@ Status launch_attention_recompute(const Launch& on, const HeadLayout& heads,
                                   const LayerCache& cache, float scale, int head, int position,
                                   float* probs);
 
+/// Part of a distribution, and the whole of it; as capture::LogitSummary, which the host finishes.
+struct LogitPart {
+  double sum = 0.0, exp_sum = 0.0, exp_weighted = 0.0;
+  float min = 0.0F, top = 0.0F, padded = 0.0F;
+  std::int32_t top_id = -1, padded_id = -1;
+  std::uint32_t n_usable = 0, non_finite = 0;
+};
+inline constexpr int kTopLogits = 32;
+struct RawLogitSummary {
+  double sum = 0.0;           ///< Σ logit over usable tokens
+  double exp_sum = 0.0;       ///< Σ e^(logit − max)
+  double exp_weighted = 0.0;  ///< Σ e^(logit − max) · (logit − max)
+  float min = 0.0F, max = 0.0F, best_padded = 0.0F;
+  std::int32_t best_padded_id = -1, raw_argmax = -1;
+  std::uint32_t n_usable = 0, non_finite = 0;
+  std::int32_t n_top = 0;  ///< −1: the host has to rank
+  std::int32_t ids[kTopLogits] = {};
+  float logits[kTopLogits] = {};
+};
+/// parts [logit_parts(n)]; usable[i] 0: no text produces row i.
+int logit_parts(int n);
+Status launch_logit_summary(const Launch& on, const float* logits, const std::uint8_t* usable,
+                            int n, LogitPart* parts, RawLogitSummary* out);
+
 // ---- Prefill: many tokens
 // ------------------------------------------------------------------------
 

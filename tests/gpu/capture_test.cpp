@@ -168,6 +168,51 @@ TEST(GpuAttention, CapturedRows_EqualRecomputedRows) {
   }
 }
 
+// The GPU's summary of a distribution, the host's of the same logits, and what follows from them.
+TEST(GpuSummary, Distribution_EqualsHostSummary) {
+  LS_NEEDS_CUDA();
+  for (const std::string& path : {golden("qwen2", "model.gguf"), demo_model()}) {
+    const auto model = load(path);
+    auto generator = cuda_generator(model, 128, false);
+    const session::Sampler sampler(model->usable_rows());
+    ASSERT_TRUE(generator.evaluate(kIds, false, {}).ok());
+    for (int i = 0; i < 20; ++i) {
+      const capture::LogitSummary got = generator.summary();
+      const auto greedy_id = generator.choose();
+      ASSERT_TRUE(greedy_id.ok());
+      const capture::Choice quick =
+          generator.describe(greedy_id.value(), capture::Origin::kSampled);
+      const capture::LogitSummary expected = sampler.summarize(generator.logits());
+      const capture::Choice slow = sampler.describe(generator.logits(), greedy_id.value(),
+                                                    capture::Origin::kSampled, expected);
+      ASSERT_EQ(got.top.size(), expected.top.size());
+      for (std::size_t k = 0; k < got.top.size(); ++k) {
+        EXPECT_EQ(got.top[k].id, expected.top[k].id);
+        EXPECT_EQ(got.top[k].logit, expected.top[k].logit);
+        EXPECT_NEAR(got.top[k].prob, expected.top[k].prob, 1e-7);
+      }
+      EXPECT_EQ(got.best_padded.id, expected.best_padded.id);
+      EXPECT_EQ(got.best_padded.logit, expected.best_padded.logit);
+      EXPECT_EQ(got.raw_argmax, expected.raw_argmax);
+      EXPECT_EQ(got.min, expected.min);
+      EXPECT_EQ(got.max, expected.max);
+      EXPECT_EQ(got.non_finite, expected.non_finite);
+      EXPECT_NEAR(got.mean, expected.mean, 1e-6);
+      EXPECT_NEAR(got.lse, expected.lse, 1e-9);
+      EXPECT_NEAR(got.entropy, expected.entropy, 1e-6);
+      EXPECT_EQ(quick.rank, slow.rank);
+      EXPECT_EQ(quick.logit, slow.logit);
+      EXPECT_NEAR(quick.logprob, slow.logprob, 1e-6);
+      const bool forced = i % 3 == 0;
+      ASSERT_TRUE(generator
+                      .append(forced ? i : greedy_id.value(),
+                              forced ? capture::Origin::kForced : capture::Origin::kSampled, {})
+                      .ok());
+      EXPECT_TRUE(generator.frames().back()->choice.known);
+    }
+  }
+}
+
 TEST(GpuCapture, LayersAndTaps_OnlyChosenOnes_AreKept) {
   LS_NEEDS_CUDA();
   auto generator = cuda_generator(load(golden("llama", "model.gguf")), 32, false);

@@ -495,6 +495,61 @@ TEST(RowStats, SpecialValues_AgreeWithReference) {
   }
 }
 
+TEST(LogitSummary, LargeVocabulary_TiesAndSpecialValues_AgreeWithSorting) {
+  LS_NEEDS_GPU();
+  for (const int n : {1, 40, 1000, 152000}) {
+    const auto count = static_cast<std::size_t>(n);
+    auto x = random_values(count, 8, 3.0F);
+    std::vector<std::uint8_t> usable(count, 1);
+    for (std::size_t i = 0; i < count; ++i) {
+      x[i] = std::round(x[i] * 64.0F) / 64.0F;  // equal logits: the smaller id comes first
+      usable[i] = i % 7 == 3 ? 0 : 1;
+    }
+    if (n > 500) {
+      x[100] = std::numeric_limits<float>::quiet_NaN();
+      x[200] = std::numeric_limits<float>::infinity();
+    }
+    const Device<float> dx(x);
+    const Device<std::uint8_t> du(usable);
+    const Device<LogitPart> parts(static_cast<std::size_t>(logit_parts(n)), LogitPart{});
+    const Device<RawLogitSummary> out(1, RawLogitSummary{});
+    ASSERT_TRUE(
+        launch_logit_summary(launch_info(), dx.get(), du.get(), n, parts.get(), out.get()).ok());
+    const RawLogitSummary got = out.read()[0];
+    std::vector<std::int32_t> order;
+    double top = -INFINITY, total = 0.0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (usable[i] != 0 && std::isfinite(x[i])) {
+        order.push_back(static_cast<std::int32_t>(i));
+        top = std::max(top, static_cast<double>(x[i]));
+      }
+    }
+    std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      const float la = x[static_cast<std::size_t>(a)], lb = x[static_cast<std::size_t>(b)];
+      return la != lb ? la > lb : a < b;
+    });
+    for (const std::int32_t id : order) {
+      total += std::exp(static_cast<double>(x[static_cast<std::size_t>(id)]) - top);
+    }
+    ASSERT_EQ(got.n_top, std::min<int>(kTopLogits, static_cast<int>(order.size()))) << n;
+    for (int i = 0; i < got.n_top; ++i) {
+      EXPECT_EQ(got.ids[i], order[static_cast<std::size_t>(i)]) << n << " place " << i;
+    }
+    EXPECT_EQ(got.n_usable, order.size());
+    EXPECT_EQ(got.non_finite, n > 500 ? 2U : 0U);
+    EXPECT_NEAR(got.exp_sum, total, 1e-10 * total);
+  }
+  // All equal: too many to rank here, and it says so.
+  const Device<float> same(50000, 1.0F);
+  const Device<std::uint8_t> all(50000, std::uint8_t{1});
+  const Device<LogitPart> parts(256, LogitPart{});
+  const Device<RawLogitSummary> out(1, RawLogitSummary{});
+  ASSERT_TRUE(
+      launch_logit_summary(launch_info(), same.get(), all.get(), 50000, parts.get(), out.get())
+          .ok());
+  EXPECT_EQ(out.read()[0].n_top, -1);
+}
+
 TEST(Softmax, CausalRows_AgreeWithReferenceAndMaskTheRest) {
   LS_NEEDS_GPU();
   const int heads = 3, n = 5, first = 130, keys = first + n;
