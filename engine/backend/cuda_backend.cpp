@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <thread>
 
 #include "engine/backend/cuda.h"
 #include "engine/base/log.h"
@@ -17,7 +18,7 @@ namespace {
 
 constexpr int kBatch = 512;
 constexpr int kLogitRows = 64;
-constexpr std::size_t kBounceBytes = std::size_t{16} << 20U;
+constexpr std::size_t kBounceBytes = std::size_t{32} << 20U;
 constexpr std::size_t kMargin = std::size_t{256} << 20U;  ///< for the driver and its kernels
 
 double gib(std::size_t bytes) { return static_cast<double>(bytes) / (1U << 30U); }
@@ -49,7 +50,8 @@ CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, int context,
       context_(context),
       float32_(float32),
       batch_(std::min(kBatch, context)),
-      logit_rows_(std::min(kLogitRows, context)) {
+      logit_rows_(std::min(kLogitRows, context)),
+      pool_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U))) {
   const model::DecoderSpec& spec = model_->spec;
   heads_ = {spec.n_heads, spec.n_kv_heads, spec.head_dim, (spec.head_dim + 7) / 8 * 8,
             context,      float32};
@@ -251,8 +253,6 @@ Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& l
                                        model_->spec.vocab_rows));
     }
   }
-  captured.reset(request.capture, request.position, static_cast<int>(request.ids.size()),
-                 model_->spec.n_layers, model_->spec.n_heads);
   if (request.ids.size() == 1) {
     LS_CHECK(decode(request, logits, captured));
   } else {

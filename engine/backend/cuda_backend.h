@@ -17,6 +17,7 @@
 #include "engine/backend/backend.h"
 #include "engine/backend/cuda_memory.h"
 #include "engine/backend/cuda_weights.h"
+#include "engine/base/thread_pool.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
 
@@ -114,8 +115,10 @@ class CudaBackend final : public Backend {
   float* full_attention(capture::PassCapture& captured, capture::Tap tap, int layer, int keys,
                         float fill) const;
   Status keep_rows(float* whole, int rows, int n_keys, int begin, int n, int keys_all) const;
-  Status keep_attention(int layer, int begin, int rows, int n_keys,
-                        capture::PassCapture& captured) const;
+  void reset_capture(const ForwardRequest& request, capture::PassCapture& captured);
+  Status keep_attention(int layer, int begin, int rows, int n_keys, capture::PassCapture& captured);
+  Status keep_attention_whole(int layer, int begin, int rows, int n_keys,
+                              capture::PassCapture& captured) const;
   Status prefill_ffn_block(int layer, int n);
   Status prefill_logits(const ForwardRequest& request, std::vector<float>& logits,
                         capture::PassCapture& captured);
@@ -158,6 +161,7 @@ class CudaBackend final : public Backend {
   std::size_t n_layer_entries_ = 0;  ///< of one layer, in prefill
   std::unique_ptr<kernels::cuda::Gemm> gemm_;
   bool summarises_ = false;
+  mutable ThreadPool pool_;               ///< for copies on the host
   mutable std::vector<float> host_rows_;  ///< attention rows on their way to the capture
   PinnedBuffer bounce_;                   ///< for downloads of any size
   PinnedBuffer step_;                     ///< StepState, logits, statistics of a decode step

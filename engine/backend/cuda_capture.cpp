@@ -122,14 +122,36 @@ Status CudaBackend::make_entries() {
   return {};
 }
 
+// Two halves of the page-locked buffer in turn, so that copying out of one hides behind filling the
+// other; large ones are copied out by several threads.
 Status CudaBackend::download(void* to, const void* from, std::size_t bytes) const {
+  constexpr std::size_t kSmall = std::size_t{512} << 10U;
   auto* target = static_cast<std::byte*>(to);
   const auto* source = static_cast<const std::byte*>(from);
-  for (std::size_t at = 0; at < bytes; at += bounce_.bytes()) {
-    const std::size_t n = std::min(bounce_.bytes(), bytes - at);
-    LS_CUDA(cudaMemcpyAsync(bounce_.data(), source + at, n, cudaMemcpyDeviceToHost, on_.stream));
+  const std::size_t piece = std::min(bounce_.bytes() / 2, std::max(kSmall, bytes / 4));
+  const auto fetch = [&](std::size_t at, std::size_t turn) -> Status {
+    LS_CUDA(cudaMemcpyAsync(bounce_.data() + turn * (bounce_.bytes() / 2), source + at,
+                            std::min(piece, bytes - at), cudaMemcpyDeviceToHost, on_.stream));
+    return {};
+  };
+  if (bytes > 0) {
+    LS_CHECK(fetch(0, 0));
+  }
+  std::size_t turn = 0;
+  for (std::size_t at = 0; at < bytes; at += piece, turn = 1 - turn) {
     LS_CUDA(cudaStreamSynchronize(on_.stream));
-    std::memcpy(target + at, bounce_.data(), n);
+    if (at + piece < bytes) {
+      LS_CHECK(fetch(at + piece, 1 - turn));
+    }
+    const std::size_t n = std::min(piece, bytes - at);
+    const std::byte* buffer = bounce_.data() + turn * (bounce_.bytes() / 2);
+    if (n <= kSmall) {
+      std::memcpy(target + at, buffer, n);
+      continue;
+    }
+    pool_.run_ranges(n, kSmall / 2, [&](std::size_t begin, std::size_t end) {
+      std::memcpy(target + at + begin, buffer + begin, end - begin);
+    });
   }
   return {};
 }

@@ -160,6 +160,8 @@ Status CudaBackend::decode(const ForwardRequest& request, std::vector<float>& lo
   *host.state = {request.ids[0], request.position};
   LS_TRY(cudaGraphExec_t const graph, step_graph(splits_for(kv_len), tier));
   LS_CUDA(cudaGraphLaunch(graph, on_.stream));
+  // While the GPU works: the system clears the pages of the new row here, once.
+  captured.reset(request.capture, request.position, 1, spec.n_layers, spec.n_heads);
   if (tier >= Tier::kAttention) {
     LS_CHECK(
         download(captured.attention[0].data(), work_.probs, n_rows * size(kv_len) * sizeof(float)));

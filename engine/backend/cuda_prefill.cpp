@@ -20,9 +20,10 @@ std::size_t size(int a) { return static_cast<std::size_t>(a); }
 Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& logits,
                             PassCapture& captured) {
   const model::DecoderSpec& spec = model_->spec;
-  const int n = captured.n_tokens;
+  const int n = static_cast<int>(request.ids.size());
   const bool summarise = request.capture.tier != Tier::kOff;
   const std::size_t slots = stats_slots();
+  reset_capture(request, captured);
   const kernels::cuda::StatsEntry* layer_entries = work_.entries + n_decode_entries_;
   const kernels::cuda::StatsEntry* wide_entries =
       layer_entries + size(spec.n_layers) * n_layer_entries_;
@@ -220,8 +221,70 @@ Status CudaBackend::keep_rows(float* whole, int rows, int n_keys, int begin, int
   return {};
 }
 
+/// As PassCapture::reset; the rows, hundreds of MB for a long batch, are made by several threads.
+void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
+  const model::DecoderSpec& spec = model_->spec;
+  const int n = static_cast<int>(request.ids.size());
+  capture::Request without_rows = request.capture;
+  without_rows.tier = std::min(without_rows.tier, Tier::kSummary);
+  captured.reset(without_rows, request.position, n, spec.n_layers, spec.n_heads);
+  captured.request = request.capture;
+  if (request.capture.tier < Tier::kAttention) {
+    return;
+  }
+  captured.attention.resize(size(n));
+  pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t) {
+      captured.attention[t].resize(size(spec.n_layers) * size(spec.n_heads) *
+                                   (size(request.position) + t + 1));
+    }
+  });
+}
+
+/// Probabilities of a chunk of queries to the rows of their tokens: as many heads at a time as half
+/// of the page-locked buffer holds, the copy of one part running while the other is spread.
 Status CudaBackend::keep_attention(int layer, int begin, int rows, int n_keys,
-                                   PassCapture& captured) const {
+                                   PassCapture& captured) {
+  const std::size_t heads = size(model_->spec.n_heads);
+  const std::size_t head_floats = size(rows) * size(n_keys);
+  const std::size_t half = bounce_.bytes() / 2 / sizeof(float);
+  const std::size_t heads_at_once = std::min(heads, half / head_floats);
+  if (heads_at_once == 0) {
+    return keep_attention_whole(layer, begin, rows, n_keys, captured);
+  }
+  auto* buffer = reinterpret_cast<float*>(bounce_.data());
+  const auto fetch = [&](std::size_t first, std::size_t turn) -> Status {
+    const std::size_t n = std::min(heads_at_once, heads - first);
+    LS_CUDA(cudaMemcpyAsync(buffer + turn * half, work_.prefill_scores + first * head_floats,
+                            n * head_floats * sizeof(float), cudaMemcpyDeviceToHost, on_.stream));
+    return {};
+  };
+  LS_CHECK(fetch(0, 0));
+  std::size_t turn = 0;
+  for (std::size_t first = 0; first < heads; first += heads_at_once, turn = 1 - turn) {
+    LS_CUDA(cudaStreamSynchronize(on_.stream));
+    if (first + heads_at_once < heads) {
+      LS_CHECK(fetch(first + heads_at_once, 1 - turn));
+    }
+    const std::size_t n = std::min(heads_at_once, heads - first);
+    const float* from = buffer + turn * half;
+    pool_.run_ranges(size(rows), 8, [&](std::size_t row_begin, std::size_t row_end) {
+      for (std::size_t r = row_begin; r < row_end; ++r) {
+        const std::size_t seen = size(captured.first_position + begin) + r + 1;
+        float* out =
+            captured.attention[size(begin) + r].data() + (size(layer) * heads + first) * seen;
+        for (std::size_t h = 0; h < n; ++h) {
+          std::memcpy(out + h * seen, from + (h * size(rows) + r) * size(n_keys),
+                      seen * sizeof(float));
+        }
+      }
+    });
+  }
+  return {};
+}
+
+Status CudaBackend::keep_attention_whole(int layer, int begin, int rows, int n_keys,
+                                         PassCapture& captured) const {
   const std::size_t heads = size(model_->spec.n_heads);
   host_rows_.resize(heads * size(rows) * size(n_keys));
   LS_CHECK(download(host_rows_.data(), work_.prefill_scores, host_rows_.size() * sizeof(float)));

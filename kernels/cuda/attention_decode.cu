@@ -71,6 +71,8 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kKeys = kWarp / kLanes;  // keys that a warp takes at once
   extern __shared__ float shared[];
   __shared__ bool last;
+  __shared__ float tops[kHeads];
+  __shared__ float totals[kHeads];
   const int stride = s.heads.head_stride;
   const int per_kv = s.heads.n_heads / s.heads.n_kv_heads;
   const int groups = (per_kv + kHeads - 1) / kHeads;
@@ -148,6 +150,8 @@ __global__ void __launch_bounds__(kThreads)
       const int at = split * s.heads.n_heads + first_head + g;
       parts.maxima[at] = top;
       parts.totals[at] = total;
+      tops[g] = top;
+      totals[g] = total;
     }
   }
   __syncthreads();
@@ -188,8 +192,21 @@ __global__ void __launch_bounds__(kThreads)
       v += partial[w * kHeads * stride + i];
     }
     const int g = i / stride;
-    parts.sums[(static_cast<std::size_t>(split) * s.heads.n_heads + first_head + g) * stride +
-               i % stride] = v;
+    const int d = i % stride;
+    if (used_splits == 1) {  // nothing to combine; the same bits as below
+      if (d < s.heads.head_dim) {
+        s.out[(first_head + g) * s.heads.head_dim + d] = 1.0F / totals[g] * v;
+      }
+      if (d == 0) {
+        s.lse[first_head + g] = tops[g] + logf(totals[g]);
+      }
+      continue;
+    }
+    parts.sums[(static_cast<std::size_t>(split) * s.heads.n_heads + first_head + g) * stride + d] =
+        v;
+  }
+  if (used_splits == 1) {
+    return;
   }
 
   // The last block of this group of heads combines.

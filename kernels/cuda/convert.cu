@@ -123,10 +123,11 @@ std::size_t plane_bytes(DType dtype, int rows, int cols) {
   return size * static_cast<std::size_t>(rows) * static_cast<std::size_t>(padded_cols(dtype, cols));
 }
 
+// Rounded up to whole words: scales are fetched in pairs.
 std::size_t scale_bytes(DType dtype, int rows, int cols) {
-  return dtype == DType::kQ8_0 ? 2 * static_cast<std::size_t>(rows) *
-                                     static_cast<std::size_t>(padded_cols(dtype, cols)) / 32
-                               : 0;
+  const std::size_t blocks =
+      static_cast<std::size_t>(rows) * static_cast<std::size_t>(padded_cols(dtype, cols)) / 32;
+  return dtype == DType::kQ8_0 ? (blocks + 1) / 2 * 4 : 0;
 }
 
 Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, void* codes,

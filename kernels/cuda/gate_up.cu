@@ -8,32 +8,24 @@ namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType>
+using Stream = RowStream<kType, 2, 6, 1>;
+
+template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     gate_up_kernel(const __grid_constant__ GateUpStage s, int padded) {
   extern __shared__ float4 shared[];
   auto* x = reinterpret_cast<float*>(shared);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  constexpr int kElements = Piece<kType>::kElements;
   let_next_start();
-  bool first_turn = true;
-  const DeviceMatrix* const w[2] = {&s.gate, &s.up};
-  for (int row = static_cast<int>(blockIdx.x) * kMatvecWarps + warp;;
-       row += static_cast<int>(gridDim.x) * kMatvecWarps) {
-    const bool mine = row < s.gate.rows;
-    const int rows[2] = {row, row};
-    RowDot<kType, 2, 4, 1> dot;
-    if (mine) {
-      dot.begin(w, rows, 0);
-    }
-    if (first_turn) {
-      first_turn = false;
-      wait_for_previous();
-      stage_norm(x, s.x, s.norm_weight, s.gate.cols, padded, s.eps, s.normed);
-    }
-    if (!mine) {
-      return;
-    }
+  const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
+  int row = static_cast<int>(blockIdx.x) * kMatvecWarps + static_cast<int>(threadIdx.x) / kWarp;
+  const auto source = [&](int group, int r) { return RowOf{r == 0 ? &s.gate : &s.up, group}; };
+  Stream<kType> stream(shared + padded / 4, s.gate.stride, row, turn, s.gate.rows, 0, source);
+  wait_for_previous();
+  stage_norm<kElements>(x, s.x, s.norm_weight, s.gate.cols, padded, s.eps, s.normed);
+  for (; row < s.gate.rows; row += turn) {
     float sum[2] = {0.0F, 0.0F};
-    dot.finish(w, rows, x, sum);
+    stream.multiply(source, shared, padded / kElements, sum);
     if (threadIdx.x % kWarp == 0) {
       s.gate_out[row] = sum[0];
       s.up_out[row] = sum[1];
@@ -49,7 +41,8 @@ Status launch_gate_up(const Launch& on, const GateUpStage& stage) {
   const int blocks = even_blocks(stage.gate.rows, kMatvecWarps, on.sm_count * 3);
   return for_dtype(stage.gate.dtype, [&]<DType kType>() {
     return launch(on, gate_up_kernel<kType>, dim3(static_cast<unsigned>(blocks)), kMatvecThreads,
-                  static_cast<std::size_t>(padded) * sizeof(float), stage, padded);
+                  static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType>::kBytes, stage,
+                  padded);
   });
 }
 

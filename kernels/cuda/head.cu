@@ -10,44 +10,31 @@ namespace {
 constexpr int kHeadRows = 4;
 
 template <DType kType>
+using Stream = RowStream<kType, kHeadRows, 4, 1>;
+
+template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     head_kernel(const __grid_constant__ HeadStage s, int n_groups, int padded) {
   extern __shared__ float4 shared[];
   auto* x = reinterpret_cast<float*>(shared);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  constexpr int kElements = Piece<kType>::kElements;
   let_next_start();
-  bool first_turn = true;
-  for (int group = static_cast<int>(blockIdx.x) * kMatvecWarps + warp;;
-       group += static_cast<int>(gridDim.x) * kMatvecWarps) {
-    const bool mine = group < n_groups;
-    int rows[kHeadRows];
-    const DeviceMatrix* w[kHeadRows];
-#pragma unroll
-    for (int r = 0; r < kHeadRows; ++r) {
-      const int row = group * kHeadRows + r;
-      rows[r] = row < s.w.rows ? row : s.w.rows - 1;
-      w[r] = &s.w;
-    }
-    RowDot<kType, kHeadRows, 2, 1> dot;
-    if (mine) {
-      dot.begin(w, rows, 0);
-    }
-    if (first_turn) {
-      first_turn = false;
-      wait_for_previous();
-      stage_norm(x, s.x, s.norm_weight, s.w.cols, padded, s.eps, s.normed);
-    }
-    if (!mine) {
-      return;
-    }
+  const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
+  int group = static_cast<int>(blockIdx.x) * kMatvecWarps + static_cast<int>(threadIdx.x) / kWarp;
+  const auto source = [&](int which, int r) {
+    return RowOf{&s.w, min(which * kHeadRows + r, s.w.rows - 1)};
+  };
+  Stream<kType> stream(shared + padded / 4, s.w.stride, group, turn, n_groups, 0, source);
+  wait_for_previous();
+  stage_norm<kElements>(x, s.x, s.norm_weight, s.w.cols, padded, s.eps, s.normed);
+  for (; group < n_groups; group += turn) {
     float sum[kHeadRows] = {};
-    dot.finish(w, rows, x, sum);
+    stream.multiply(source, shared, padded / kElements, sum);
     if (threadIdx.x % kWarp == 0) {
 #pragma unroll
       for (int r = 0; r < kHeadRows; ++r) {
-        const int row = group * kHeadRows + r;
-        if (row < s.w.rows) {
-          s.logits[row] = sum[r];
+        if (group * kHeadRows + r < s.w.rows) {
+          s.logits[group * kHeadRows + r] = sum[r];
         }
       }
     }
@@ -62,7 +49,8 @@ Status launch_head(const Launch& on, const HeadStage& stage) {
   const int blocks = even_blocks(groups, kMatvecWarps, on.sm_count * 3);
   return for_dtype(stage.w.dtype, [&]<DType kType>() {
     return launch(on, head_kernel<kType>, dim3(static_cast<unsigned>(blocks)), kMatvecThreads,
-                  static_cast<std::size_t>(padded) * sizeof(float), stage, groups, padded);
+                  static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType>::kBytes, stage,
+                  groups, padded);
   });
 }
 

@@ -26,22 +26,44 @@ __device__ __forceinline__ bool better(const Best& a, const Best& b) {
   return a.id >= 0 && (b.id < 0 || a.logit > b.logit || (a.logit == b.logit && a.id < b.id));
 }
 
-__device__ Best block_best(Best v, Best* scratch) {
+struct Sum {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct Min {
+  __device__ float operator()(float a, float b) const { return fminf(a, b); }
+};
+
+template <class T, class Op>
+__device__ __forceinline__ T warp_reduce(T v, Op op) {
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    v = op(v, __shfl_xor_sync(0xFFFFFFFFU, v, step));
+  }
+  return v;
+}
+struct Better {};
+__device__ __forceinline__ Best warp_reduce(Best v, Better) {
   for (int step = kWarp / 2; step > 0; step /= 2) {
     const Best other{__shfl_xor_sync(0xFFFFFFFFU, v.logit, step),
                      __shfl_xor_sync(0xFFFFFFFFU, v.id, step)};
     v = better(other, v) ? other : v;
   }
+  return v;
+}
+
+/// Over the block in two rounds of shuffles: with 32 warps, adding one after another takes longer.
+template <class T, class Op>
+__device__ __forceinline__ T block_reduce(T v, Op op, T none, T* scratch) {
+  v = warp_reduce(v, op);
   __syncthreads();
   if (threadIdx.x % kWarp == 0) {
     scratch[threadIdx.x / kWarp] = v;
   }
   __syncthreads();
-  v = scratch[0];
-  for (int w = 1; w < static_cast<int>(blockDim.x) / kWarp; ++w) {
-    v = better(scratch[w], v) ? scratch[w] : v;
-  }
-  return v;
+  return warp_reduce(threadIdx.x % kWarp < blockDim.x / kWarp ? scratch[threadIdx.x % kWarp] : none,
+                     op);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -76,16 +98,16 @@ __global__ void __launch_bounds__(kThreads)
     ++n_usable;
   }
   LogitPart part{};
-  top = block_best(top, bests);
-  padded = block_best(padded, bests);
+  top = block_reduce(top, Better{}, Best{-INFINITY, -1}, bests);
+  padded = block_reduce(padded, Better{}, Best{-INFINITY, -1}, bests);
   part.top = top.logit;
   part.top_id = top.id;
   part.padded = padded.logit;
   part.padded_id = padded.id;
-  part.min = -block_max(-low, floats);
-  part.sum = block_sum(sum, doubles);
-  part.n_usable = block_sum(n_usable, counts);
-  part.non_finite = block_sum(non_finite, counts);
+  part.min = block_reduce(low, Min{}, static_cast<float>(INFINITY), floats);
+  part.sum = block_reduce(sum, Sum{}, 0.0, doubles);
+  part.n_usable = block_reduce(n_usable, Sum{}, 0U, counts);
+  part.non_finite = block_reduce(non_finite, Sum{}, 0U, counts);
   double total = 0.0, weighted = 0.0;
   for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kThreads) {
     const float v = logits[i];
@@ -96,8 +118,8 @@ __global__ void __launch_bounds__(kThreads)
       weighted += e * shifted;
     }
   }
-  part.exp_sum = block_sum(total, doubles);
-  part.exp_weighted = block_sum(weighted, doubles);
+  part.exp_sum = block_reduce(total, Sum{}, 0.0, doubles);
+  part.exp_weighted = block_reduce(weighted, Sum{}, 0.0, doubles);
   if (threadIdx.x == 0) {
     parts[blockIdx.x] = part;
   }
@@ -129,12 +151,13 @@ __global__ void __launch_bounds__(kCombineThreads)
     threshold = {-INFINITY, -1};
     n_candidates = 0;
   }
-  const Best top = block_best({mine.top, mine.top_id}, bests);
-  const Best padded = block_best({mine.padded, mine.padded_id}, bests);
-  const float low = -block_max(-mine.min, floats);
-  const double sum = block_sum(mine.sum, doubles);
-  const unsigned n_usable = block_sum(mine.n_usable, counts);
-  const unsigned non_finite = block_sum(mine.non_finite, counts);
+  const Best top = block_reduce(Best{mine.top, mine.top_id}, Better{}, Best{-INFINITY, -1}, bests);
+  const Best padded =
+      block_reduce(Best{mine.padded, mine.padded_id}, Better{}, Best{-INFINITY, -1}, bests);
+  const float low = block_reduce(mine.min, Min{}, static_cast<float>(INFINITY), floats);
+  const double sum = block_reduce(mine.sum, Sum{}, 0.0, doubles);
+  const unsigned n_usable = block_reduce(mine.n_usable, Sum{}, 0U, counts);
+  const unsigned non_finite = block_reduce(mine.non_finite, Sum{}, 0U, counts);
   double total = 0.0, weighted = 0.0;
   if (mine.n_usable > 0) {
     const double shift = static_cast<double>(mine.top) - static_cast<double>(top.logit);
@@ -142,8 +165,8 @@ __global__ void __launch_bounds__(kCombineThreads)
     total = factor * mine.exp_sum;
     weighted = factor * (mine.exp_weighted + mine.exp_sum * shift);
   }
-  total = block_sum(total, doubles);
-  weighted = block_sum(weighted, doubles);
+  total = block_reduce(total, Sum{}, 0.0, doubles);
+  weighted = block_reduce(weighted, Sum{}, 0.0, doubles);
   if (tid < n_parts && mine.top_id >= 0) {
     int ahead = 0;
     for (int i = 0; i < n_parts; ++i) {

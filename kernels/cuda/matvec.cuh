@@ -1,9 +1,12 @@
 // Matrix times vector at the speed of memory: the core of every decode stage.
 //
-// A warp takes kRows rows at once, so that a piece of x in shared memory serves several rows; each
-// lane keeps kAhead pieces of 16 bytes per row in flight while it multiplies the ones before. The
-// first pieces are asked for before the wait on the previous kernel: weights never change. With
-// kSplit > 1 that many warps share a row (few rows, many columns) and add up in a fixed order.
+// A warp takes kRows rows at once, so that a piece of x in shared memory serves several rows. Its
+// weights flow through a ring in shared memory by asynchronous copies, 16 bytes per lane, row and
+// step: kDepth − 1 steps are always under way, across rows, without registers (a double buffer in
+// registers spilled and waited at every move: 3.3 TB/s on an H200). A lane reads only what it
+// copied itself, so no barrier is needed. The first copies start before the wait on the previous
+// kernel: weights never change. With kSplit > 1 that many warps share a row (few rows, many
+// columns) and add up in a fixed order.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -25,63 +28,91 @@ inline int even_blocks(int groups, int per_block, int resident_blocks) {
 
 #ifdef __CUDACC__
 
-/// The pieces of kRows rows that one lane multiplies.
-template <DType kType, int kRows, int kAhead, int kSplit>
-struct RowDot {
+__device__ __forceinline__ void copy_async_16(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
+__device__ __forceinline__ void copy_async_4(void* shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
+
+/// The weights of row groups first, first + turn, … on their way to one warp.
+template <DType kType, int kRows, int kDepth, int kSplit>
+class RowStream {
+ public:
   using P = Piece<kType>;
+  static constexpr bool kScaled = kType == DType::kQ8_0;
   static constexpr int kStep = kWarp * kSplit;
+  /// Shared memory of a block.
+  static constexpr std::size_t kBytes =
+      static_cast<std::size_t>(kMatvecWarps) * kDepth * kRows * kWarp * (kScaled ? 20 : 16);
 
-  P now[kRows][kAhead];
-  int at = 0;
-  int n_pieces = 0;
-
-  /// Asks for the first pieces. `part` = which of the kSplit warps this is.
-  __device__ void begin(const DeviceMatrix* const (&m)[kRows], const int (&row)[kRows], int part) {
-    n_pieces = (m[0]->stride) / P::kElements;
-    at = part * kWarp + static_cast<int>(threadIdx.x) % kWarp;
-    load(now, m, row, at);
+  /// `source(group, r)` gives matrix and row. Asks for the first kDepth − 1 steps. `part` = which
+  /// of the kSplit warps this is.
+  template <class Source>
+  __device__ RowStream(void* shared, int stride, int first, int turn, int n_groups, int part,
+                       const Source& source)
+      : n_pieces_(stride / P::kElements),
+        steps_((n_pieces_ + kStep - 1) / kStep),
+        offset_(part * kWarp + static_cast<int>(threadIdx.x) % kWarp),
+        group_(first),
+        turn_(turn),
+        n_groups_(n_groups) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    constexpr int kRing = kDepth * kRows * kWarp;
+    ring_ = static_cast<uint4*>(shared) + warp * kRing + lane;
+    scales_ = reinterpret_cast<unsigned*>(static_cast<uint4*>(shared) + kMatvecWarps * kRing) +
+              warp * kRing + lane;
+    if (group_ < n_groups_) {
+      find_rows(source);
+    }
+#pragma unroll
+    for (int i = 0; i < kDepth - 1; ++i) {
+      ask(source);
+    }
   }
 
-  __device__ void finish(const DeviceMatrix* const (&m)[kRows], const int (&row)[kRows],
-                         const float* x, float (&sum)[kRows]) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    while (true) {
-      const int next = at + kAhead * kStep;
-      const bool more = next - lane < n_pieces;  // the same for the whole warp
-      P ahead[kRows][kAhead];
-      if (more) {
-        load(ahead, m, row, next);
-      }
+  /// Multiplies the next group with x and adds the lanes up.
+  template <class Source>
+  __device__ void multiply(const Source& source, const float4* x, int x_pieces,
+                           float (&sum)[kRows]) {
+    for (int step = 0; step < steps_; ++step) {
+      asm volatile("cp.async.wait_group %0;" ::"n"(kDepth - 2) : "memory");
+      ask(source);  // into the slot that the step before emptied
+      const int piece = step * kStep + offset_;
+      if (piece < n_pieces_) {
+        float values[P::kElements];
 #pragma unroll
-      for (int u = 0; u < kAhead; ++u) {
-        const int piece = at + u * kStep;
-        if (piece < n_pieces) {
-          float values[P::kElements];
+        for (int i = 0; i < P::kElements / 4; ++i) {
+          const float4 v = x[i * x_pieces + piece];
+          values[4 * i] = v.x;
+          values[4 * i + 1] = v.y;
+          values[4 * i + 2] = v.z;
+          values[4 * i + 3] = v.w;
+        }
 #pragma unroll
-          for (int i = 0; i < P::kElements; i += 4) {
-            const float4 v = *reinterpret_cast<const float4*>(x + piece * P::kElements + i);
-            values[i] = v.x;
-            values[i + 1] = v.y;
-            values[i + 2] = v.z;
-            values[i + 3] = v.w;
+        for (int r = 0; r < kRows; ++r) {
+          P weights;
+          weights.bits = ring_[(out_ * kRows + r) * kWarp];
+          if constexpr (kScaled) {
+            const unsigned pair = scales_[(out_ * kRows + r) * kWarp];
+            const std::size_t at = scale_row_now_[r] + static_cast<unsigned>(piece / 2);
+            weights.scale = half_bits_to_float(at % 2 == 0 ? pair & 0xFFFFU : pair >> 16U);
           }
-#pragma unroll
-          for (int r = 0; r < kRows; ++r) {
-            sum[r] = now[r][u].dot(values, sum[r]);
-          }
+          sum[r] = weights.dot(values, sum[r]);
         }
       }
-      if (!more) {
-        break;
+      out_ = out_ + 1 == kDepth ? 0 : out_ + 1;
+    }
+    if constexpr (kScaled) {
+      done_ += turn_;
+      if (done_ < n_groups_) {
+        find_scale_rows(source);
       }
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-        for (int u = 0; u < kAhead; ++u) {
-          now[r][u] = ahead[r][u];
-        }
-      }
-      at = next;
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -90,45 +121,117 @@ struct RowDot {
   }
 
  private:
-  __device__ void load(P (&into)[kRows][kAhead], const DeviceMatrix* const (&m)[kRows],
-                       const int (&row)[kRows], int first) const {
+  template <class Source>
+  __device__ void find_rows(const Source& source) {
 #pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      const int piece = first + u * kStep;
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        if (piece < n_pieces) {
-          into[r][u] = P::load(*m[r], row[r], piece);
+    for (int r = 0; r < kRows; ++r) {
+      const auto [matrix, row] = source(group_, r);
+      const std::size_t first = static_cast<std::size_t>(row) * matrix->stride;
+      rows_[r] = static_cast<const char*>(matrix->data) + first / P::kElements * 16;
+      if constexpr (kScaled) {
+        scale_row_[r] = first / 32;
+        scale_data_[r] = static_cast<const char*>(matrix->scales);
+        if (started_ == 0) {
+          scale_row_now_[r] = scale_row_[r];
         }
       }
     }
+    if (started_ == 0) {
+      started_ = 1;
+      done_ = group_;
+    }
   }
+
+  /// Parity of the scales of the group that is multiplied next (asking is ahead of it).
+  template <class Source>
+  __device__ void find_scale_rows(const Source& source) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const auto [matrix, row] = source(done_, r);
+      scale_row_now_[r] = static_cast<std::size_t>(row) * matrix->stride / 32;
+    }
+  }
+
+  /// One more step of copies; an empty one when nothing is left, so that counting stays simple.
+  template <class Source>
+  __device__ void ask(const Source& source) {
+    if (group_ < n_groups_) {
+      const int piece = step_ * kStep + offset_;
+      if (piece < n_pieces_) {
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+          copy_async_16(ring_ + (in_ * kRows + r) * kWarp,
+                        rows_[r] + static_cast<std::size_t>(piece) * 16);
+          if constexpr (kScaled) {
+            const std::size_t at = scale_row_[r] + static_cast<unsigned>(piece / 2);
+            copy_async_4(scales_ + (in_ * kRows + r) * kWarp, scale_data_[r] + at / 2 * 4);
+          }
+        }
+      }
+      if (++step_ == steps_) {
+        step_ = 0;
+        group_ += turn_;
+        if (group_ < n_groups_) {
+          find_rows(source);
+        }
+      }
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    in_ = in_ + 1 == kDepth ? 0 : in_ + 1;
+  }
+
+  int n_pieces_, steps_, offset_;
+  int group_, turn_, n_groups_;
+  int step_ = 0, in_ = 0, out_ = 0, done_ = 0, started_ = 0;
+  uint4* ring_ = nullptr;
+  unsigned* scales_ = nullptr;
+  const char* rows_[kRows] = {};
+  const char* scale_data_[kRows] = {};
+  std::size_t scale_row_[kRows] = {};
+  std::size_t scale_row_now_[kRows] = {};
 };
 
-/// x[0 … padded) = values, zero beyond `cols`. All threads call; ends with a barrier.
+/// A row of a matrix.
+struct RowOf {
+  const DeviceMatrix* matrix;
+  int row;
+};
+
+/// Where element i of x stands in shared memory. A lane reads the kElements of its piece as float4;
+/// the first float4 of all pieces stand together, then all second ones, …: neighbouring lanes then
+/// read neighbouring 16 bytes, without bank conflicts (4-way ones made Q8_0 slower than F16).
+template <int kElements>
+__device__ __forceinline__ int place_of(int i, int padded) {
+  return (i % kElements / 4 * (padded / kElements) + i / kElements) * 4 + i % 4;
+}
+
+/// x = values, zero beyond `cols`. All threads call; ends with a barrier.
+template <int kElements>
 __device__ __forceinline__ void stage_plain(float* x, const float* values, int cols, int padded) {
   for (int i = static_cast<int>(threadIdx.x); i < padded; i += kMatvecThreads) {
-    x[i] = i < cols ? values[i] : 0.0F;
+    x[place_of<kElements>(i, padded)] = i < cols ? values[i] : 0.0F;
   }
   __syncthreads();
 }
 
 /// x = rms_norm(values) · weight, zero beyond `cols`; every block computes it again, which is
 /// cheaper than a launch of its own. Block 0 also writes it to `normed`.
+template <int kElements>
 __device__ __forceinline__ void stage_norm(float* x, const float* values, const float* weight,
                                            int cols, int padded, float eps, float* normed) {
   __shared__ float scratch[kWarp];
   float squares = 0.0F;
   for (int i = static_cast<int>(threadIdx.x); i < padded; i += kMatvecThreads) {
     const float v = i < cols ? values[i] : 0.0F;
-    x[i] = v;
+    x[place_of<kElements>(i, padded)] = v;
     squares = fmaf(v, v, squares);
   }
   const float mean = block_sum(squares, scratch) / static_cast<float>(cols);
   const float scale = 1.0F / sqrtf(mean + eps);
   for (int i = static_cast<int>(threadIdx.x); i < cols; i += kMatvecThreads) {
-    const float v = x[i] * scale * weight[i];
-    x[i] = v;
+    float& place = x[place_of<kElements>(i, padded)];
+    const float v = place * scale * weight[i];
+    place = v;
     if (blockIdx.x == 0 && normed != nullptr) {
       normed[i] = v;
     }

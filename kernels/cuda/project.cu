@@ -8,36 +8,34 @@ namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType, int kRows, int kSplit>
+using Stream = RowStream<kType, kRows, kRows == 1 ? 8 : 6, kSplit>;
+
+template <DType kType, int kRows, int kSplit>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     project_kernel(const __grid_constant__ ProjectStage s, int n_groups, int padded) {
   extern __shared__ float4 shared[];
   auto* x = reinterpret_cast<float*>(shared);
   __shared__ float parts[kMatvecWarps][kRows];
+  constexpr int kElements = Piece<kType>::kElements;
   constexpr int kPerBlock = kMatvecWarps / kSplit;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   let_next_start();
-  bool first_turn = true;
-  // Whole blocks take turns together: the barrier below needs every warp.
-  for (int turn = static_cast<int>(blockIdx.x) * kPerBlock; turn < n_groups;
-       turn += static_cast<int>(gridDim.x) * kPerBlock) {
+  // Whole blocks take turns together: the barriers below need every warp. A group beyond the last
+  // one repeats its last row.
+  const int step = static_cast<int>(gridDim.x) * kPerBlock;
+  int turn = static_cast<int>(blockIdx.x) * kPerBlock;
+  const int last_turn = (n_groups + kPerBlock - 1) / kPerBlock * kPerBlock;
+  const auto source = [&](int group, int r) {
+    return RowOf{&s.w, min(group * kRows + r, s.w.rows - 1)};
+  };
+  Stream<kType, kRows, kSplit> stream(shared + padded / 4, s.w.stride, turn + warp / kSplit, step,
+                                      last_turn, warp % kSplit, source);
+  wait_for_previous();
+  stage_plain<kElements>(x, s.x, s.w.cols, padded);
+  for (; turn < n_groups; turn += step) {
     const int group = turn + warp / kSplit;
-    int rows[kRows];
-    const DeviceMatrix* w[kRows];
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const int row = group * kRows + r;
-      rows[r] = row < s.w.rows ? row : s.w.rows - 1;
-      w[r] = &s.w;
-    }
-    RowDot<kType, kRows, 4, kSplit> dot;
-    dot.begin(w, rows, warp % kSplit);
-    if (first_turn) {
-      first_turn = false;
-      wait_for_previous();
-      stage_plain(x, s.x, s.w.cols, padded);
-    }
     float sum[kRows] = {};
-    dot.finish(w, rows, x, sum);
+    stream.multiply(source, shared, padded / kElements, sum);
     if constexpr (kSplit > 1) {
       if (threadIdx.x % kWarp == 0) {
 #pragma unroll
@@ -80,11 +78,11 @@ Status launch_project(const Launch& on, const ProjectStage& stage) {
       const int groups = (stage.w.rows + 1) / 2;
       const int blocks = even_blocks(groups, kMatvecWarps, on.sm_count * 3);
       return launch(on, project_kernel<kType, 2, 1>, dim3(static_cast<unsigned>(blocks)),
-                    kMatvecThreads, bytes, stage, groups, padded);
+                    kMatvecThreads, bytes + Stream<kType, 2, 1>::kBytes, stage, groups, padded);
     }
     const int blocks = even_blocks(stage.w.rows, kMatvecWarps / 4, on.sm_count * 4);
     return launch(on, project_kernel<kType, 1, 4>, dim3(static_cast<unsigned>(blocks)),
-                  kMatvecThreads, bytes, stage, stage.w.rows, padded);
+                  kMatvecThreads, bytes + Stream<kType, 1, 4>::kBytes, stage, stage.w.rows, padded);
   });
 }
 

@@ -87,36 +87,30 @@ __device__ void finish_pair(const QkvStage& s, const Pair& p, int position, floa
 }
 
 template <DType kType>
+using Stream = RowStream<kType, 2, 6, 1>;
+
+template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     qkv_kernel(const __grid_constant__ QkvStage s, int n_pairs, int per_head, int padded) {
   extern __shared__ float4 shared[];
   auto* x = reinterpret_cast<float*>(shared);
+  constexpr int kElements = Piece<kType>::kElements;
   let_next_start();
-  bool first_turn = true;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  for (int group = static_cast<int>(blockIdx.x) * kMatvecWarps + warp;;
-       group += static_cast<int>(gridDim.x) * kMatvecWarps) {
-    const bool mine = group < n_pairs;
-    const Pair p = find_pair(s, mine ? group : 0, per_head);
-    const int base = p.head * s.heads.head_dim;
-    const int rows[2] = {base + p.first, base + (p.second >= 0 ? p.second : p.first)};
-    const DeviceMatrix* const w[2] = {&s.w[p.which], &s.w[p.which]};
-    RowDot<kType, 2, 4, 1> dot;
-    if (mine) {
-      dot.begin(w, rows, 0);
-    }
-    if (first_turn) {
-      first_turn = false;
-      wait_for_previous();
-      stage_norm(x, s.x, s.norm_weight, s.w[0].cols, padded, s.eps, s.normed);
-    }
-    if (!mine) {
-      return;
-    }
+  const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
+  int group = static_cast<int>(blockIdx.x) * kMatvecWarps + static_cast<int>(threadIdx.x) / kWarp;
+  const auto source = [&](int which, int r) {
+    const Pair p = find_pair(s, which, per_head);
+    const int dim = r == 0 || p.second < 0 ? p.first : p.second;
+    return RowOf{&s.w[p.which], p.head * s.heads.head_dim + dim};
+  };
+  Stream<kType> stream(shared + padded / 4, s.w[0].stride, group, turn, n_pairs, 0, source);
+  wait_for_previous();
+  stage_norm<kElements>(x, s.x, s.norm_weight, s.w[0].cols, padded, s.eps, s.normed);
+  for (; group < n_pairs; group += turn) {
     float sum[2] = {0.0F, 0.0F};
-    dot.finish(w, rows, x, sum);
+    stream.multiply(source, shared, padded / kElements, sum);
     if (threadIdx.x % kWarp == 0) {
-      finish_pair(s, p, s.state->position, sum[0], sum[1]);
+      finish_pair(s, find_pair(s, group, per_head), s.state->position, sum[0], sum[1]);
     }
   }
 }
@@ -131,8 +125,8 @@ Status launch_qkv(const Launch& on, const QkvStage& stage) {
   const int blocks = even_blocks(n_pairs, kMatvecWarps, on.sm_count * 3);
   return for_dtype(stage.w[0].dtype, [&]<DType kType>() {
     return launch(on, qkv_kernel<kType>, dim3(static_cast<unsigned>(blocks)), kMatvecThreads,
-                  static_cast<std::size_t>(padded) * sizeof(float), stage, n_pairs, per_head,
-                  padded);
+                  static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType>::kBytes, stage,
+                  n_pairs, per_head, padded);
   });
 }
 
