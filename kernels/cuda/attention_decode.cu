@@ -18,6 +18,10 @@ struct Eight {
   float v[kDims];
 };
 
+__device__ __forceinline__ void prefetch_l2(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 template <class T>
 __device__ __forceinline__ Eight load_eight(const T* p) {
   Eight e;
@@ -89,10 +93,22 @@ __global__ void __launch_bounds__(kThreads)
   const bool in_head = d0 < stride;
 
   let_next_start();
-  wait_for_previous();
+  // The position was there before the step began; only the newest row of the cache is still being
+  // written, so the rows before it can come closer while the previous kernel finishes.
   const int kv_len = s.state->position + 1;
   const int used_splits = (kv_len + s.chunk - 1) / s.chunk;
   const int split = static_cast<int>(blockIdx.x);
+  if (split < used_splits) {
+    constexpr int kLine = 128 / static_cast<int>(sizeof(T));
+    const std::size_t first =
+        (static_cast<std::size_t>(kv_head) * s.heads.context + split * s.chunk) * stride;
+    const int n = min(s.chunk, kv_len - split * s.chunk) * stride;
+    for (int i = tid * kLine; i < n; i += kThreads * kLine) {
+      prefetch_l2(static_cast<const T*>(s.cache.keys) + first + i);
+      prefetch_l2(static_cast<const T*>(s.cache.values) + first + i);
+    }
+  }
+  wait_for_previous();
   if (split >= used_splits) {
     return;
   }
@@ -112,19 +128,28 @@ __global__ void __launch_bounds__(kThreads)
       q[g].v[i] = inside ? s.q[(first_head + g) * s.heads.head_dim + d0 + i] : 0.0F;
     }
   }
-  for (int base = warp * kKeys; base < n_keys; base += kWarps * kKeys) {
-    const int j = base + lane / kLanes;
-    Eight k{};
-    if (j < n_keys && in_head) {
-      k = load_eight(keys + static_cast<std::size_t>(j) * stride + d0);
+  constexpr int kTurn = kWarps * kKeys;
+  constexpr int kTogether = 2;  // turns whose loads are under way together
+  for (int base = warp * kKeys; base < n_keys; base += kTogether * kTurn) {
+    Eight k[kTogether] = {};
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) {
+      const int j = base + u * kTurn + lane / kLanes;
+      if (j < n_keys && in_head) {
+        k[u] = load_eight(keys + static_cast<std::size_t>(j) * stride + d0);
+      }
     }
 #pragma unroll
-    for (int g = 0; g < kHeads; ++g) {
-      const float dot = dot_over_lanes<kLanes>(q[g], k) * s.scale;
-      if (part_lane == 0 && j < n_keys && g < n_here) {
-        score[g * s.chunk + j] = dot;
-        if (s.scores != nullptr) {
-          s.scores[static_cast<std::size_t>(first_head + g) * s.heads.context + begin + j] = dot;
+    for (int u = 0; u < kTogether; ++u) {
+      const int j = base + u * kTurn + lane / kLanes;
+#pragma unroll
+      for (int g = 0; g < kHeads; ++g) {
+        const float dot = dot_over_lanes<kLanes>(q[g], k[u]) * s.scale;
+        if (part_lane == 0 && j < n_keys && g < n_here) {
+          score[g * s.chunk + j] = dot;
+          if (s.scores != nullptr) {
+            s.scores[static_cast<std::size_t>(first_head + g) * s.heads.context + begin + j] = dot;
+          }
         }
       }
     }
@@ -157,16 +182,26 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
 
   Eight sum[kHeads] = {};
-  for (int base = warp * kKeys; base < n_keys; base += kWarps * kKeys) {
-    const int j = base + lane / kLanes;
-    if (j < n_keys && in_head) {
-      const Eight v = load_eight(values + static_cast<std::size_t>(j) * stride + d0);
+  for (int base = warp * kKeys; base < n_keys; base += kTogether * kTurn) {
+    Eight v[kTogether] = {};
 #pragma unroll
-      for (int g = 0; g < kHeads; ++g) {
-        const float p = g < n_here ? score[g * s.chunk + j] : 0.0F;
+    for (int u = 0; u < kTogether; ++u) {
+      const int j = base + u * kTurn + lane / kLanes;
+      if (j < n_keys && in_head) {
+        v[u] = load_eight(values + static_cast<std::size_t>(j) * stride + d0);
+      }
+    }
 #pragma unroll
-        for (int i = 0; i < kDims; ++i) {
-          sum[g].v[i] = fmaf(p, v.v[i], sum[g].v[i]);
+    for (int u = 0; u < kTogether; ++u) {
+      const int j = base + u * kTurn + lane / kLanes;
+      if (j < n_keys && in_head) {
+#pragma unroll
+        for (int g = 0; g < kHeads; ++g) {
+          const float p = g < n_here ? score[g * s.chunk + j] : 0.0F;
+#pragma unroll
+          for (int i = 0; i < kDims; ++i) {
+            sum[g].v[i] = fmaf(p, v[u].v[i], sum[g].v[i]);
+          }
         }
       }
     }
@@ -256,6 +291,7 @@ __global__ void __launch_bounds__(kThreads)
       continue;
     }
     float v = 0.0F;
+#pragma unroll 8
     for (int k = 0; k < used_splits; ++k) {
       v = fmaf(weight[g * used_splits + k],
                __ldcg(&parts.sums[(static_cast<std::size_t>(k) * s.heads.n_heads + first_head + g) *

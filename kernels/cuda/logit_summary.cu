@@ -183,12 +183,23 @@ __global__ void __launch_bounds__(kCombineThreads)
       continue;
     }
     const int end = min(n, (part + 1) * per_part);
-    for (int i = part * per_part + tid % kWarp; i < end; i += kWarp) {
-      const float v = logits[i];
-      if (isfinite(v) && usable[i] != 0 && v >= threshold.logit) {
-        const int at = atomicAdd(&n_candidates, 1);
-        if (at < kMaxCandidates) {
-          candidates[at] = {v, i};
+    constexpr int kTogether = 10;  // loads under way: one after another they took 20 µs
+    for (int base = part * per_part + tid % kWarp; base < end; base += kTogether * kWarp) {
+      float v[kTogether];
+      std::uint8_t good[kTogether];
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u) {
+        const int i = base + u * kWarp;
+        v[u] = i < end ? logits[i] : -INFINITY;
+        good[u] = i < end ? usable[i] : std::uint8_t{0};
+      }
+#pragma unroll
+      for (int u = 0; u < kTogether; ++u) {
+        if (isfinite(v[u]) && good[u] != 0 && v[u] >= threshold.logit) {
+          const int at = atomicAdd(&n_candidates, 1);
+          if (at < kMaxCandidates) {
+            candidates[at] = {v[u], base + u * kWarp};
+          }
         }
       }
     }
@@ -198,7 +209,8 @@ __global__ void __launch_bounds__(kCombineThreads)
   if (found <= kMaxCandidates) {
     for (int c = tid; c < found; c += kCombineThreads) {
       int rank = 0;
-      for (int i = 0; i < found && rank < kTopLogits; ++i) {
+#pragma unroll 8
+      for (int i = 0; i < found; ++i) {
         rank += better(candidates[i], candidates[c]) ? 1 : 0;
       }
       if (rank < kTopLogits) {
