@@ -14,7 +14,6 @@ template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     gate_up_kernel(const __grid_constant__ GateUpStage s, int padded) {
   extern __shared__ float4 shared[];
-  auto* x = reinterpret_cast<float*>(shared);
   constexpr int kElements = Piece<kType>::kElements;
   let_next_start();
   const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
@@ -22,7 +21,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   const auto source = [&](int group, int r) { return RowOf{r == 0 ? &s.gate : &s.up, group}; };
   Stream<kType> stream(shared + padded / 4, s.gate.stride, row, turn, s.gate.rows, 0, source);
   wait_for_previous();
-  stage_norm<kElements>(x, s.x, s.norm_weight, s.gate.cols, padded, s.eps, s.normed);
+  stage_norm<kElements>(shared, s.x, s.norm_weight, s.gate.cols, padded, s.eps, s.normed);
   for (; row < s.gate.rows; row += turn) {
     float sum[2] = {0.0F, 0.0F};
     stream.multiply(source, shared, padded / kElements, sum);

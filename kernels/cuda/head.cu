@@ -16,7 +16,6 @@ template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     head_kernel(const __grid_constant__ HeadStage s, int n_groups, int padded) {
   extern __shared__ float4 shared[];
-  auto* x = reinterpret_cast<float*>(shared);
   constexpr int kElements = Piece<kType>::kElements;
   let_next_start();
   const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
@@ -26,7 +25,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   };
   Stream<kType> stream(shared + padded / 4, s.w.stride, group, turn, n_groups, 0, source);
   wait_for_previous();
-  stage_norm<kElements>(x, s.x, s.norm_weight, s.w.cols, padded, s.eps, s.normed);
+  stage_norm<kElements>(shared, s.x, s.norm_weight, s.w.cols, padded, s.eps, s.normed);
   for (; group < n_groups; group += turn) {
     float sum[kHeadRows] = {};
     stream.multiply(source, shared, padded / kElements, sum);

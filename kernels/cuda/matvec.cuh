@@ -197,19 +197,32 @@ struct RowOf {
   int row;
 };
 
-/// Where element i of x stands in shared memory. A lane reads the kElements of its piece as float4;
-/// the first float4 of all pieces stand together, then all second ones, …: neighbouring lanes then
-/// read neighbouring 16 bytes, without bank conflicts (4-way ones made Q8_0 slower than F16).
+// x in shared memory: a lane reads the kElements of its piece as float4; the first float4 of all
+// pieces stand together, then all second ones, …: neighbouring lanes then read neighbouring 16
+// bytes, without bank conflicts (4-way ones made Q8_0 slower than F16).
+
+/// Elements 4i … 4i + 3, zero beyond `cols`. Whole rows of 16 bytes are read as such.
+__device__ __forceinline__ float4 load_four(const float* values, int i, int cols) {
+  if (4 * i + 3 < cols && cols % 4 == 0) {
+    return reinterpret_cast<const float4*>(values)[i];
+  }
+  const auto at = [&](int k) { return 4 * i + k < cols ? values[4 * i + k] : 0.0F; };
+  return {at(0), at(1), at(2), at(3)};
+}
+
+/// Where the i-th float4 of x stands.
 template <int kElements>
-__device__ __forceinline__ int place_of(int i, int padded) {
-  return (i % kElements / 4 * (padded / kElements) + i / kElements) * 4 + i % 4;
+__device__ __forceinline__ int place_of_four(int i, int padded) {
+  constexpr int kFours = kElements / 4;
+  return i % kFours * (padded / kElements) + i / kFours;
 }
 
 /// x = values, zero beyond `cols`. All threads call; ends with a barrier.
 template <int kElements>
-__device__ __forceinline__ void stage_plain(float* x, const float* values, int cols, int padded) {
-  for (int i = static_cast<int>(threadIdx.x); i < padded; i += kMatvecThreads) {
-    x[place_of<kElements>(i, padded)] = i < cols ? values[i] : 0.0F;
+__device__ __forceinline__ void stage_plain(float4* x, const float* values, int cols, int padded) {
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < padded / 4; i += kMatvecThreads) {
+    x[place_of_four<kElements>(i, padded)] = load_four(values, i, cols);
   }
   __syncthreads();
 }
@@ -217,23 +230,30 @@ __device__ __forceinline__ void stage_plain(float* x, const float* values, int c
 /// x = rms_norm(values) · weight, zero beyond `cols`; every block computes it again, which is
 /// cheaper than a launch of its own. Block 0 also writes it to `normed`.
 template <int kElements>
-__device__ __forceinline__ void stage_norm(float* x, const float* values, const float* weight,
+__device__ __forceinline__ void stage_norm(float4* x, const float* values, const float* weight,
                                            int cols, int padded, float eps, float* normed) {
   __shared__ float scratch[kWarp];
   float squares = 0.0F;
-  for (int i = static_cast<int>(threadIdx.x); i < padded; i += kMatvecThreads) {
-    const float v = i < cols ? values[i] : 0.0F;
-    x[place_of<kElements>(i, padded)] = v;
-    squares = fmaf(v, v, squares);
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < padded / 4; i += kMatvecThreads) {
+    const float4 v = load_four(values, i, cols);
+    x[place_of_four<kElements>(i, padded)] = v;
+    squares = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, squares))));
   }
   const float mean = block_sum(squares, scratch) / static_cast<float>(cols);
   const float scale = 1.0F / sqrtf(mean + eps);
-  for (int i = static_cast<int>(threadIdx.x); i < cols; i += kMatvecThreads) {
-    float& place = x[place_of<kElements>(i, padded)];
-    const float v = place * scale * weight[i];
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < padded / 4; i += kMatvecThreads) {
+    float4& place = x[place_of_four<kElements>(i, padded)];
+    const float4 w = load_four(weight, i, cols);
+    float4 v = place;
+    v = {v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w};
     place = v;
     if (blockIdx.x == 0 && normed != nullptr) {
-      normed[i] = v;
+      const float four[4] = {v.x, v.y, v.z, v.w};
+      for (int k = 0; k < 4 && 4 * i + k < cols; ++k) {
+        normed[4 * i + k] = four[k];
+      }
     }
   }
   __syncthreads();

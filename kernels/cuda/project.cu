@@ -14,7 +14,6 @@ template <DType kType, int kRows, int kSplit>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     project_kernel(const __grid_constant__ ProjectStage s, int n_groups, int padded) {
   extern __shared__ float4 shared[];
-  auto* x = reinterpret_cast<float*>(shared);
   __shared__ float parts[kMatvecWarps][kRows];
   constexpr int kElements = Piece<kType>::kElements;
   constexpr int kPerBlock = kMatvecWarps / kSplit;
@@ -31,7 +30,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   Stream<kType, kRows, kSplit> stream(shared + padded / 4, s.w.stride, turn + warp / kSplit, step,
                                       last_turn, warp % kSplit, source);
   wait_for_previous();
-  stage_plain<kElements>(x, s.x, s.w.cols, padded);
+  stage_plain<kElements>(shared, s.x, s.w.cols, padded);
   for (; turn < n_groups; turn += step) {
     const int group = turn + warp / kSplit;
     float sum[kRows] = {};

@@ -93,7 +93,6 @@ template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     qkv_kernel(const __grid_constant__ QkvStage s, int n_pairs, int per_head, int padded) {
   extern __shared__ float4 shared[];
-  auto* x = reinterpret_cast<float*>(shared);
   constexpr int kElements = Piece<kType>::kElements;
   let_next_start();
   const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
@@ -105,7 +104,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   };
   Stream<kType> stream(shared + padded / 4, s.w[0].stride, group, turn, n_pairs, 0, source);
   wait_for_previous();
-  stage_norm<kElements>(x, s.x, s.norm_weight, s.w[0].cols, padded, s.eps, s.normed);
+  stage_norm<kElements>(shared, s.x, s.norm_weight, s.w[0].cols, padded, s.eps, s.normed);
   for (; group < n_pairs; group += turn) {
     float sum[2] = {0.0F, 0.0F};
     stream.multiply(source, shared, padded / kElements, sum);
