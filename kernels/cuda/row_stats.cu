@@ -1,7 +1,8 @@
 // Summary tier: moments of rows, as kernels::row_stats; all rows of a decode step in one launch.
 //
-// The stages leave what they compute where it is; this reads it once more, mostly from L2 (2 MB for
-// 24 layers of 896, 12 MB for 32 layers of 4096). Sums are float64, in a fixed order.
+// The stages leave what they compute where it is; this reads it once more, mostly from L2 (2.9 MB
+// for Qwen2.5-0.5B, 8.9 to 9.4 µs on an H200; 11.2 MB for Llama-3-8B, 12.4 to 12.9 µs). Sums are
+// float64, in a fixed order.
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {
