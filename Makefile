@@ -54,11 +54,9 @@ bench: deps-test
 gpu-test:
 	@if ! command -v nvidia-smi >/dev/null 2>&1 || ! nvidia-smi -L >/dev/null 2>&1; then \
 	  echo "No GPU here: nothing to test."; \
-	elif ! ls kernels/cuda/*.cu >/dev/null 2>&1; then \
-	  echo "There is a GPU, but this version has no CUDA backend yet: nothing to test."; \
 	else \
 	  $(MAKE) --no-print-directory configure && $(CMAKE) --build $(BUILD) && \
-	  $(TOOLS)/run_tests.sh $(BUILD) -L gpu; \
+	  $(TOOLS)/gpu_test.sh $(BUILD); \
 	fi
 
 sanitize: asan tsan

@@ -7,12 +7,12 @@
 #include <thread>
 
 #include "engine/backend/cpu_backend.h"
+#include "engine/backend/cuda.h"
 
 namespace layerscope::backend {
 namespace {
 
 constexpr int kDefaultContext = 4096;
-constexpr const char* kNoCuda = "this build has no CUDA backend";
 
 /// "AMD EPYC 7763" from the kernel's processor list; empty when it cannot be read.
 std::string cpu_name() {
@@ -43,21 +43,30 @@ std::vector<DeviceInfo> list_devices(int threads) {
   const int n =
       threads > 0 ? threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const std::string name = cpu_name();
-  return {{"cpu", fmt::format("{}, {} threads", name.empty() ? "processor" : name, n), true,
-           "always available; chosen because no usable GPU was found"},
-          {"cuda", "", false, kNoCuda}};
+  std::vector<DeviceInfo> gpus = list_cuda_devices();
+  DeviceInfo cpu{"cpu", fmt::format("{}, {} threads", name.empty() ? "processor" : name, n), true,
+                 "always available"};
+  // The one that `auto` takes comes first.
+  if (!gpus.front().usable) {
+    cpu.reason += "; chosen because no usable GPU was found";
+    gpus.insert(gpus.begin(), std::move(cpu));
+  } else {
+    gpus.push_back(std::move(cpu));
+  }
+  return gpus;
 }
 
 Result<std::unique_ptr<Backend>> create_backend(std::shared_ptr<const model::Model> model,
                                                 const BackendOptions& options) {
-  if (options.kind == "cuda") {
-    return device_error(fmt::format("the CUDA backend is not available: {}", kNoCuda));
-  }
-  if (options.kind != "auto" && options.kind != "cpu") {
+  if (options.kind != "auto" && options.kind != "cpu" && options.kind != "cuda") {
     return usage_error(fmt::format("unknown backend '{}' (use auto, cpu or cuda)", options.kind));
   }
   const int context =
       options.context > 0 ? options.context : std::min(model->spec.train_context, kDefaultContext);
+  if (options.kind == "cuda" ||
+      (options.kind == "auto" && (options.gpu > 0 || list_cuda_devices().front().usable))) {
+    return create_cuda_backend(std::move(model), options, context);
+  }
   return CpuBackend::create(std::move(model), options.threads, context);
 }
 

@@ -1,11 +1,11 @@
-// Backend: runs the decoder of a model. The CPU implements it now; CUDA joins behind the same
-// interface.
+// Backend: runs the decoder of a model, on the CPU or on a GPU.
 //
 // Owner: the thread that created it (the session's worker). Only `forward` is long; it polls its
 // stop token between layers.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -25,6 +25,11 @@ struct ForwardRequest {
   bool all_logits = false;            ///< logits of every token instead of the last one
   capture::Request capture;
   std::stop_token stop;
+  /// Where to put the distribution after the last token, if the backend summarises (see
+  /// `summarise_logits`) and all_logits is off. Then the logits stay where they are and `logits`
+  /// comes back empty; `last_logits` fetches them. Should it not have summarised after all,
+  /// `logits` is filled as usual.
+  capture::LogitSummary* summary = nullptr;
 };
 
 class Backend {
@@ -37,6 +42,15 @@ class Backend {
   /// still ends before `position`).
   virtual Status forward(const ForwardRequest& request, std::vector<float>& logits,
                          capture::PassCapture& captured) = 0;
+
+  /// Tells which rows of the vocabulary text can produce. True: the backend summarises
+  /// distributions itself when a request asks for it.
+  virtual bool summarise_logits(const std::vector<bool>& /*usable*/) { return false; }
+
+  /// The logits after the last token of the latest pass, if its `logits` came back empty.
+  virtual Status last_logits(std::vector<float>& /*logits*/) const {
+    return internal_error("this backend keeps no logits");
+  }
 
   /// Forgets positions ≥ `length`.
   virtual void truncate(int length) = 0;
@@ -58,6 +72,8 @@ class Backend {
   /// Relative rounding error of one operation on activations (2⁻²⁴: float32). Checks derive their
   /// tolerances from it.
   [[nodiscard]] virtual double unit_roundoff() const { return 0x1p-24; }
+  /// The most tokens that one pass takes (the best number for a long prompt, too).
+  [[nodiscard]] virtual int batch_tokens() const = 0;
   /// Bytes of the caches and of work space (weights not counted).
   [[nodiscard]] virtual std::uint64_t cache_bytes() const = 0;
 };
@@ -66,6 +82,15 @@ struct BackendOptions {
   std::string kind = "auto";  ///< auto, cpu, cuda
   int threads = 0;            ///< 0 = all
   int context = 0;            ///< slots; 0 = min(the model's, 4,096)
+  int gpu = 0;                ///< which GPU
+  /// CUDA: keys, values and products of many tokens in float32 throughout (slower, twice the
+  /// cache).
+  bool float32 = false;
+  /// CUDA, compute capability ≥ 9.0: kernels of a decode step may start while the one before
+  /// drains. The results are the same bits; the switch is there to show that.
+  bool overlap = true;
+  std::function<void(double)> progress = {};  ///< upload of the weights, 0…1
+  std::stop_token stop = {};                  ///< of the upload
 };
 
 /// A device as `devices` lists it.

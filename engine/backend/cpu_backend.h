@@ -27,6 +27,9 @@ class CpuBackend final : public Backend {
   [[nodiscard]] int context() const override { return context_; }
   [[nodiscard]] std::string name() const override { return "cpu"; }
   [[nodiscard]] std::string description() const override;
+  /// Large enough to reuse each converted weight, small enough that cancelling and progress stay
+  /// quick (a pass polls its stop token once per layer).
+  [[nodiscard]] int batch_tokens() const override { return 64; }
   [[nodiscard]] std::uint64_t cache_bytes() const override { return cache_.bytes(); }
 
  private:

@@ -17,6 +17,8 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
   command.add_option("--gpu", options.gpu, "GPU number")->check(CLI::NonNegativeNumber);
+  command.add_flag("--float32", options.float32,
+                   "GPU: float32 keys, values and products (slower, to compare with the CPU)");
   command.add_option("--threads", options.threads, "processor threads (0: all)")
       ->check(CLI::Range(0, 4096));
   command
@@ -48,8 +50,9 @@ Result<std::shared_ptr<const model::Model>> load_with_progress(const std::string
 
 Result<session::Generator> make_generator(std::shared_ptr<const model::Model> model,
                                           const CommonOptions& options) {
-  LS_TRY(auto backend,
-         backend::create_backend(model, {options.backend, options.threads, options.context}));
+  backend::BackendOptions wanted{options.backend, options.threads, options.context, options.gpu};
+  wanted.float32 = options.float32;
+  LS_TRY(auto backend, backend::create_backend(model, wanted));
   return session::Generator(std::move(model), std::move(backend));
 }
 

@@ -21,6 +21,7 @@ namespace layerscope::cli {
 struct CommonOptions {
   std::string backend = "auto";
   int gpu = 0;
+  bool float32 = false;
   int threads = 0;
   int context = 0;
   bool quiet = false;

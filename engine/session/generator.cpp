@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+
+#include "engine/base/log.h"
 
 #include "engine/session/run_faults.h"
 
@@ -15,10 +18,6 @@ using capture::TokenFrame;
 
 namespace {
 
-/// Tokens per prefill pass: large enough to reuse each converted weight, small enough that
-/// cancelling and progress stay quick (a pass polls its stop token once per layer).
-constexpr std::size_t kBatch = 64;
-
 std::uint64_t row_bytes(const TokenFrame& frame) {
   return frame.attention != nullptr ? frame.attention->size() * sizeof(float) : 0;
 }
@@ -27,13 +26,16 @@ std::uint64_t row_bytes(const TokenFrame& frame) {
 
 Generator::Generator(std::shared_ptr<const model::Model> model,
                      std::unique_ptr<backend::Backend> backend)
-    : model_(std::move(model)), backend_(std::move(backend)), sampler_(model_->usable_rows()) {}
+    : model_(std::move(model)), backend_(std::move(backend)), sampler_(model_->usable_rows()) {
+  backend_summarises_ = backend_->summarise_logits(model_->usable_rows());
+}
 
 void Generator::reset() {
   backend_->truncate(0);
   ids_.clear();
   frames_.clear();
   logits_.clear();
+  has_distribution_ = false;
   summary_ = {};
   attention_bytes_ = 0;
   first_kept_ = 0;
@@ -48,8 +50,9 @@ Status Generator::evaluate(std::span<const std::int32_t> ids, bool logits_for_al
                     "or raise --context",
                     ids_.size() + ids.size(), context));
   }
-  for (std::size_t begin = 0; begin < ids.size(); begin += kBatch) {
-    const std::size_t n = std::min(kBatch, ids.size() - begin);
+  const auto batch = static_cast<std::size_t>(backend_->batch_tokens());
+  for (std::size_t begin = 0; begin < ids.size(); begin += batch) {
+    const std::size_t n = std::min(batch, ids.size() - begin);
     LS_CHECK(pass(ids.subspan(begin, n), logits_for_all, Origin::kPrompt, stop));
     if (progress) {
       progress(begin + n);
@@ -58,11 +61,27 @@ Status Generator::evaluate(std::span<const std::int32_t> ids, bool logits_for_al
   return {};
 }
 
+std::span<const float> Generator::logits() const {
+  if (has_distribution_ && logits_.empty()) {
+    if (const Status status = backend_->last_logits(logits_); !status.ok()) {
+      spdlog::error("{}", status.error().message);
+      logits_.clear();
+    }
+  }
+  return logits_;
+}
+
 Result<std::int32_t> Generator::choose() const {
-  if (logits_.empty()) {
+  if (!has_distribution_) {
     return internal_error("nothing has been evaluated yet, so no token can be chosen");
   }
-  return draw(logits_, ids_, sampler_settings);
+  const bool plain_greedy =
+      interventions_.empty() && sampler_settings.temperature <= 0.0F &&
+      (sampler_settings.repeat_penalty == 1.0F || sampler_settings.repeat_last_n <= 0);
+  if (plain_greedy && !summary_.top.empty()) {
+    return summary_.top.front().id;
+  }
+  return draw(logits(), ids_, sampler_settings);
 }
 
 Status Generator::set_interventions(model::Interventions list) {
@@ -81,7 +100,22 @@ Result<std::int32_t> Generator::draw(std::span<const float> logits,
 }
 
 Choice Generator::describe(std::int32_t id, Origin origin) const {
-  return sampler_.describe(logits_, id, origin, summary_);
+  if (logits_.empty()) {
+    for (std::size_t i = 0; i < summary_.top.size(); ++i) {
+      const capture::TopToken& token = summary_.top[i];
+      if (token.id == id) {
+        const double logprob = static_cast<double>(token.logit) - summary_.lse;
+        return {origin,
+                true,
+                token.logit,
+                static_cast<float>(std::exp(logprob)),
+                static_cast<float>(logprob),
+                static_cast<std::int32_t>(i),
+                summary_.entropy};
+      }
+    }
+  }
+  return sampler_.describe(logits(), id, origin, summary_);
 }
 
 Status Generator::append(std::int32_t id, Origin origin, std::stop_token stop) {
@@ -100,8 +134,17 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
   request.all_logits = logits_for_all;
   request.capture = capture;
   request.stop = stop;
+  capture::LogitSummary summary;
+  if (backend_summarises_ && !logits_for_all && !on_pass) {
+    request.summary = &summary;
+  }
+  // The distribution before the first token goes when the backend starts.
+  const Choice first = has_distribution_ ? describe(ids[0], origin) : Choice{};
   std::vector<float> logits;
-  LS_CHECK(backend_->forward(request, logits, captured_));
+  if (const Status status = backend_->forward(request, logits, captured_); !status.ok()) {
+    has_distribution_ = has_distribution_ && !logits_.empty();
+    return status;
+  }
   const double ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() /
       static_cast<double>(ids.size());
@@ -110,11 +153,13 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
   }
   const auto vocab = static_cast<std::size_t>(model_->spec.vocab_rows);
   for (std::size_t t = 0; t < ids.size(); ++t) {
-    // The distribution before this token is still in logits_ / summary_, where it was computed.
-    Choice choice = logits_.empty() ? Choice{} : describe(ids[t], origin);
+    Choice choice = t == 0 ? first : has_distribution_ ? describe(ids[t], origin) : Choice{};
     choice.origin = origin;
-    const bool has_logits = logits_for_all || t + 1 == ids.size();
-    if (has_logits) {
+    has_distribution_ = logits_for_all || t + 1 == ids.size();
+    if (has_distribution_ && logits.empty()) {
+      logits_.clear();
+      summary_ = std::move(summary);
+    } else if (has_distribution_) {
       const std::size_t row = logits_for_all ? t : 0;
       logits_.assign(logits.begin() + static_cast<std::ptrdiff_t>(row * vocab),
                      logits.begin() + static_cast<std::ptrdiff_t>((row + 1) * vocab));
@@ -155,7 +200,7 @@ std::shared_ptr<const TokenFrame> Generator::make_frame(std::size_t token, std::
     frame->attention =
         std::make_shared<const std::vector<float>>(std::move(captured_.attention[token]));
   }
-  if (!logits_.empty()) {
+  if (has_distribution_) {
     frame->logits = summary_;
   }
   return frame;
@@ -181,7 +226,7 @@ Status Generator::rewind(int position, std::stop_token stop) {
                                    position, frames_.size()));
   }
   const auto keep = static_cast<std::size_t>(position) + 1;
-  if (keep == frames_.size() && !logits_.empty()) {
+  if (keep == frames_.size() && has_distribution_) {
     return {};
   }
   backend_->truncate(position);
@@ -200,6 +245,7 @@ Status Generator::rewind(int position, std::stop_token stop) {
   ids_.resize(left);
   first_kept_ = std::min(first_kept_, left);
   logits_ = std::move(logits);
+  has_distribution_ = !logits_.empty();
   summary_ = logits_.empty() ? capture::LogitSummary{} : sampler_.summarize(logits_);
   LS_CHECK(status);
   if (!frames_.back()->logits) {  // a prompt token whose distribution had not been computed

@@ -61,8 +61,9 @@ class Generator {
     return frames_;
   }
   [[nodiscard]] const std::vector<std::int32_t>& ids() const { return ids_; }
-  /// Logits after the last token, [vocab_rows]; empty before the first.
-  [[nodiscard]] std::span<const float> logits() const { return logits_; }
+  /// Logits after the last token, [vocab_rows]; empty before the first. A GPU keeps them until
+  /// somebody asks.
+  [[nodiscard]] std::span<const float> logits() const;
   [[nodiscard]] const capture::LogitSummary& summary() const { return summary_; }
   /// How token `id` would stand in the present distribution.
   [[nodiscard]] capture::Choice describe(std::int32_t id, capture::Origin origin) const;
@@ -92,7 +93,10 @@ class Generator {
   model::Interventions interventions_;
   std::vector<std::int32_t> ids_;
   std::vector<std::shared_ptr<const capture::TokenFrame>> frames_;
-  std::vector<float> logits_;
+  /// Whether the backend summarises distributions; then `logits_` is filled only when asked for.
+  bool backend_summarises_ = false;
+  bool has_distribution_ = false;  ///< `summary_` belongs to the last token
+  mutable std::vector<float> logits_;
   capture::LogitSummary summary_;
   capture::PassCapture captured_;
   std::uint64_t next_serial_ = 1;

@@ -183,6 +183,7 @@ class PlainBackend final : public backend::Backend {
   [[nodiscard]] int context() const override { return 8; }
   [[nodiscard]] std::string name() const override { return "plain"; }
   [[nodiscard]] std::string description() const override { return "plain"; }
+  [[nodiscard]] int batch_tokens() const override { return 8; }
   [[nodiscard]] std::uint64_t cache_bytes() const override { return 0; }
 };
 

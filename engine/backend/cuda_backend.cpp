@@ -1,0 +1,299 @@
+#include "engine/backend/cuda_backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <thread>
+
+#include "engine/backend/cuda.h"
+#include "engine/base/log.h"
+
+namespace layerscope::backend::cuda {
+
+using kernels::cuda::Gemm;
+using kernels::cuda::padded_cols;
+
+namespace {
+
+constexpr int kBatch = 512;
+constexpr int kLogitRows = 64;
+constexpr std::size_t kBounceBytes = std::size_t{32} << 20U;
+constexpr std::size_t kMargin = std::size_t{256} << 20U;  ///< for the driver and its kernels
+
+double gib(std::size_t bytes) { return static_cast<double>(bytes) / (1U << 30U); }
+
+std::size_t size(int a) { return static_cast<std::size_t>(a); }
+
+/// Elements of the largest matrix that cuBLAS needs converted.
+std::size_t converted_elements(const model::Weights& weights, bool exact) {
+  std::size_t largest = 0;
+  const auto look = [&](const kernels::Matrix& m) {
+    const bool convert = exact ? m.dtype != DType::kF32 : m.dtype == DType::kQ8_0;
+    if (convert) {
+      largest = std::max(largest, m.rows * size(padded_cols(m.dtype, static_cast<int>(m.cols))));
+    }
+  };
+  look(weights.head);
+  for (const model::LayerWeights& w : weights.layers) {
+    for (const kernels::Matrix* m : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down}) {
+      look(*m);
+    }
+  }
+  return largest;
+}
+
+}  // namespace
+
+CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, int context, bool float32)
+    : model_(std::move(model)),
+      context_(context),
+      float32_(float32),
+      batch_(std::min(kBatch, context)),
+      logit_rows_(std::min(kLogitRows, context)),
+      pool_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U))) {
+  const model::DecoderSpec& spec = model_->spec;
+  heads_ = {spec.n_heads, spec.n_kv_heads, spec.head_dim, (spec.head_dim + 7) / 8 * 8,
+            context,      float32};
+  rope_ = {spec.rope_dim > 0 ? spec.rope_pairing : kernels::RopePairing::kNone, spec.rope_dim};
+}
+
+CudaBackend::~CudaBackend() {
+  if (stream_) {
+    cudaStreamSynchronize(stream_.get());
+  }
+}
+
+Result<std::unique_ptr<Backend>> CudaBackend::create(std::shared_ptr<const model::Model> model,
+                                                     const BackendOptions& options, int context) {
+  std::unique_ptr<CudaBackend> backend(
+      new CudaBackend(std::move(model), context, options.float32));  // NOLINT: private constructor
+  LS_CHECK(backend->prepare(options));
+  return std::unique_ptr<Backend>(std::move(backend));
+}
+
+std::size_t CudaBackend::cache_size() const {
+  const std::size_t per_head = size(context_) * size(heads_.head_stride);
+  const std::size_t kv = 2 * size(heads_.n_kv_heads) * per_head * (float32_ ? 4 : 2);
+  return size(model_->spec.n_layers) * (kv + size(heads_.n_heads) * per_head * sizeof(float));
+}
+
+Result<std::size_t> CudaBackend::free_bytes() const {
+  std::size_t free = 0;
+  std::size_t total = 0;
+  LS_CUDA(cudaMemGetInfo(&free, &total));
+  return free;
+}
+
+Status CudaBackend::prepare(const BackendOptions& options) {
+  if (heads_.head_stride > 256) {
+    return device_error(
+        fmt::format("the CUDA backend handles heads of at most 256 dimensions, this "
+                    "model's have {}; use --backend cpu",
+                    heads_.head_dim));
+  }
+  LS_CUDA(cudaSetDevice(options.gpu));
+  LS_CHECK(kernels::cuda::check_device_code());
+  int major = 0;
+  int sm_count = 0;
+  LS_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, options.gpu));
+  LS_CUDA(cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, options.gpu));
+  cudaDeviceProp properties{};
+  LS_CUDA(cudaGetDeviceProperties(&properties, options.gpu));
+  description_ = fmt::format("CUDA · {} · {} cache", properties.name, float32_ ? "F32" : "F16");
+
+  Planner measure;
+  static_cast<void>(place_work(measure));
+  const std::size_t weights = weight_bytes(*model_);
+  const std::size_t caches = cache_size();
+  LS_TRY(const std::size_t free, free_bytes());
+  if (weights + caches + measure.used() + kMargin > free) {
+    return device_error(fmt::format(
+        "{} has {:.2f} GiB free, but the weights need {:.2f} GiB, the caches of {} tokens {:.2f} "
+        "GiB and work space {:.2f} GiB; choose a smaller --context or --backend cpu",
+        properties.name, gib(free), gib(weights), context_, gib(caches),
+        gib(measure.used() + kMargin)));
+  }
+  LS_TRY(stream_, create_stream());
+  on_ = {stream_.get(), sm_count, options.overlap && major >= 9};
+  LS_TRY(weights_,
+         upload_weights(*model_, stream_.get(), sm_count, options.stop, options.progress));
+  LS_TRY(work_memory_, DeviceBuffer::create(measure.used()));
+  Planner planner(work_memory_.data());
+  work_ = place_work(planner);
+  LS_CUDA(cudaMemsetAsync(work_memory_.data(), 0, work_memory_.bytes(), stream_.get()));
+  LS_TRY(cache_memory_, DeviceBuffer::create(caches));
+  LS_CUDA(cudaMemsetAsync(cache_memory_.data(), 0, caches, stream_.get()));
+  const std::size_t kv_bytes = size(model_->spec.n_layers) * size(heads_.n_kv_heads) *
+                               size(context_) * size(heads_.head_stride) * (float32_ ? 4 : 2);
+  keys_ = static_cast<std::byte*>(cache_memory_.data());
+  values_ = keys_ + kv_bytes;
+  queries_ = reinterpret_cast<float*>(values_ + kv_bytes);
+  LS_TRY(gemm_, Gemm::create(on_, work_.gemm, float32_));
+  LS_TRY(bounce_, PinnedBuffer::create(kBounceBytes));
+  const std::size_t step_bytes =
+      256 + sizeof(kernels::cuda::RawLogitSummary) + size(model_->spec.vocab_rows) * sizeof(float) +
+      (stats_slots() + size(logit_pieces())) * sizeof(kernels::cuda::RawStats) +
+      size(model_->spec.n_layers) * size(heads_.n_heads) * sizeof(kernels::cuda::RawHeadStats);
+  LS_TRY(step_, PinnedBuffer::create(step_bytes + 1024));
+  LS_CHECK(make_entries());
+  LS_CUDA(cudaStreamSynchronize(stream_.get()));
+  return {};
+}
+
+LayerTaps CudaBackend::place_taps(Planner& planner, std::size_t tokens) const {
+  const model::DecoderSpec& spec = model_->spec;
+  const auto rows = [&](int width) { return planner.take<float>(tokens * size(width)); };
+  LayerTaps t{};
+  t.attn_norm = rows(spec.hidden);
+  t.q = rows(spec.q_width());
+  t.k = rows(spec.kv_width());
+  t.v = rows(spec.kv_width());
+  t.q_rope = rows(spec.q_width());
+  t.k_rope = rows(spec.kv_width());
+  t.context = rows(spec.q_width());
+  t.attn_out = rows(spec.hidden);
+  t.resid_mid = rows(spec.hidden);
+  t.ffn_norm = rows(spec.hidden);
+  t.gate = rows(spec.ffn);
+  t.up = rows(spec.ffn);
+  t.act = rows(spec.ffn);
+  t.ffn_out = rows(spec.hidden);
+  t.resid_out = rows(spec.hidden);
+  return t;
+}
+
+Work CudaBackend::place_work(Planner& planner) const {
+  const model::DecoderSpec& spec = model_->spec;
+  const std::size_t batch = size(batch_);
+  const std::size_t layers = size(spec.n_layers);
+  const std::size_t head_rows = layers * size(spec.n_heads);
+  Work w{};
+  w.state = planner.take<kernels::cuda::StepState>(1);
+  w.ids = planner.take<std::int32_t>(batch);
+  w.position = planner.take<std::int32_t>(1);
+  w.cos_sin = planner.take<float>(batch * size(std::max(2, spec.rope_dim)));
+  w.embedding = planner.take<float>(size(spec.hidden));
+  w.final_norm = planner.take<float>(batch * size(spec.hidden));
+  w.logits = planner.take<float>(size(logit_rows_) * size(spec.vocab_rows));
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    w.decode.push_back(place_taps(planner, 1));
+  }
+  w.prefill = place_taps(planner, batch);
+  w.scores = planner.take<float>(head_rows * size(context_));
+  w.lse = planner.take<float>(head_rows);
+  w.probs = planner.take<float>(head_rows * size(context_));
+  w.parts = planner.take<float>(kernels::cuda::attention_parts_floats(heads_, max_splits()));
+  w.arrived = planner.take<unsigned>(size(heads_.n_kv_heads * attention_groups(heads_)));
+  w.row = planner.take<float>(size(context_));
+  w.prefill_scores = planner.take<float>(
+      std::max(size(spec.n_heads) * size(context_),
+               std::min(kScoreFloats, size(spec.n_heads) * batch * size(context_))));
+  if (!float32_) {
+    const std::size_t rows = size(heads_.n_kv_heads) * size(context_) * size(heads_.head_stride);
+    w.keys_f32 = planner.take<float>(rows);
+    w.values_f32 = planner.take<float>(rows);
+  }
+  w.stats = planner.take<kernels::cuda::RawStats>(batch * stats_slots() + size(logit_pieces()));
+  w.heads = planner.take<kernels::cuda::RawHeadStats>(batch * head_rows);
+  w.entries = planner.take<kernels::cuda::StatsEntry>(2 * stats_slots() + size(logit_pieces()));
+  w.usable = planner.take<std::uint8_t>(size(spec.vocab_rows));
+  w.logit_parts =
+      planner.take<kernels::cuda::LogitPart>(size(kernels::cuda::logit_parts(spec.vocab_rows)));
+  w.logit_summary = planner.take<kernels::cuda::RawLogitSummary>(1);
+  const int widest = std::max({spec.hidden, spec.q_width(), spec.ffn});
+  w.gemm.activations = planner.take<std::byte>(Gemm::activation_bytes(batch_, widest));
+  w.gemm.matrix = planner.take<std::byte>(converted_elements(model_->weights, float32_) *
+                                          (float32_ ? sizeof(float) : 2));
+  w.gemm.row_scale = planner.take<float>(batch);
+  w.gemm.cublas = planner.take<std::byte>(Gemm::kCublasBytes);
+  return w;
+}
+
+kernels::cuda::LayerCache CudaBackend::layer_cache(int layer) const {
+  const std::size_t per_head = size(context_) * size(heads_.head_stride);
+  const std::size_t kv =
+      size(layer) * size(heads_.n_kv_heads) * per_head * (float32_ ? sizeof(float) : 2);
+  return {keys_ + kv, values_ + kv, queries_ + size(layer) * size(heads_.n_heads) * per_head};
+}
+
+// A block takes 64 keys up to 4,096 tokens, then twice as many per doubling, 1,024 at most: the
+// parts stay few enough for one block to combine. The number of blocks is rounded up to a power of
+// two, so that a few graphs serve all lengths; superfluous blocks leave at once and change nothing.
+CudaBackend::Splits CudaBackend::splits_for(int kv_len) const {
+  Splits s;
+  while (s.chunk < 1024 && kv_len > s.chunk * 64) {
+    s.chunk *= 2;
+  }
+  while (s.n * s.chunk < kv_len) {
+    s.n *= 2;
+  }
+  return s;
+}
+
+int CudaBackend::max_splits() const { return std::max(64, splits_for(context_).n); }
+
+Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& logits,
+                            capture::PassCapture& captured) {
+  if (request.ids.empty() || request.position != kv_len_) {
+    return internal_error(fmt::format("a pass of {} tokens at position {} does not continue {}",
+                                      request.ids.size(), request.position, kv_len_));
+  }
+  if (request.ids.size() > size(context_ - kv_len_)) {
+    return invalid_input(fmt::format("{} tokens do not fit: {} of the context's {} are used",
+                                     request.ids.size(), kv_len_, context_));
+  }
+  if (request.ids.size() > size(batch_)) {
+    return internal_error(fmt::format("a pass of {} tokens is larger than a batch of {}",
+                                      request.ids.size(), batch_));
+  }
+  for (const std::int32_t id : request.ids) {
+    if (id < 0 || id >= model_->spec.vocab_rows) {
+      return invalid_input(fmt::format("token id {} is outside the embedding's {} rows", id,
+                                       model_->spec.vocab_rows));
+    }
+  }
+  if (request.ids.size() == 1) {
+    LS_CHECK(decode(request, logits, captured));
+  } else {
+    LS_CHECK(prefill(request, logits, captured));
+  }
+  kv_len_ += static_cast<int>(request.ids.size());
+  return {};
+}
+
+void CudaBackend::truncate(int length) { kv_len_ = std::clamp(length, 0, kv_len_); }
+
+void CudaBackend::attention_row(int layer, int head, int position, std::span<float> out) const {
+  Status status = kernels::cuda::launch_attention_recompute(
+      {on_.stream, on_.sm_count, false}, heads_, layer_cache(layer), model_->spec.attention_scale,
+      head, position, work_.row);
+  if (status.ok()) {
+    status = download(out.data(), work_.row, (size(position) + 1) * sizeof(float));
+  }
+  if (!status.ok()) {
+    spdlog::error("{}", status.error().message);
+    std::fill(out.begin(), out.end(), std::numeric_limits<float>::quiet_NaN());
+  }
+}
+
+}  // namespace layerscope::backend::cuda
+
+namespace layerscope::backend {
+
+Result<std::unique_ptr<Backend>> create_cuda_backend(std::shared_ptr<const model::Model> model,
+                                                     const BackendOptions& options, int context) {
+  const std::vector<DeviceInfo> devices = list_cuda_devices();
+  const auto index = static_cast<std::size_t>(std::max(0, options.gpu));
+  if (index >= devices.size()) {
+    return device_error(fmt::format("there is no GPU {}: {} found (--gpu counts from 0)",
+                                    options.gpu, devices.size()));
+  }
+  if (!devices[index].usable) {
+    return device_error(
+        fmt::format("the CUDA backend is not available: {}", devices[index].reason));
+  }
+  return cuda::CudaBackend::create(std::move(model), options, context);
+}
+
+}  // namespace layerscope::backend

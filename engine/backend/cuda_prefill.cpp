@@ -1,0 +1,373 @@
+// Many tokens: products on cuBLAS, row-wise kernels between them, attention in chunks of queries so
+// that the scores take bounded memory whatever the length.
+#include <algorithm>
+#include <cstring>
+
+#include "engine/backend/cuda_backend.h"
+
+namespace layerscope::backend::cuda {
+
+using capture::PassCapture;
+using capture::Tap;
+using capture::Tier;
+using kernels::cuda::RawHeadStats;
+using kernels::cuda::RawStats;
+
+namespace {
+std::size_t size(int a) { return static_cast<std::size_t>(a); }
+}  // namespace
+
+Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& logits,
+                            PassCapture& captured) {
+  const model::DecoderSpec& spec = model_->spec;
+  const int n = static_cast<int>(request.ids.size());
+  const bool summarise = request.capture.tier != Tier::kOff;
+  const std::size_t slots = stats_slots();
+  reset_capture(request, captured);
+  const kernels::cuda::StatsEntry* layer_entries = work_.entries + n_decode_entries_;
+  const kernels::cuda::StatsEntry* wide_entries =
+      layer_entries + size(spec.n_layers) * n_layer_entries_;
+  const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  const LayerTaps& t = work_.prefill;
+
+  LS_CUDA(cudaMemcpyAsync(work_.ids, request.ids.data(), request.ids.size_bytes(),
+                          cudaMemcpyHostToDevice, on.stream));
+  LS_CUDA(cudaMemcpyAsync(work_.position, &request.position, sizeof(request.position),
+                          cudaMemcpyHostToDevice, on.stream));
+  LS_CHECK(launch_embed(on, weights_.embedding, work_.ids, n, t.resid_out, weights_.inv_freq,
+                        work_.position, spec.rope_dim, work_.cos_sin));
+  if (summarise) {
+    LS_CUDA(cudaMemsetAsync(work_.stats, 0, size(n) * slots * sizeof(RawStats), on.stream));
+    LS_CHECK(launch_row_stats(on, wide_entries, 1, n, work_.stats, static_cast<int>(slots)));
+    LS_CHECK(keep_full(captured, Tap::kEmbedding, -1, {n, spec.hidden}, t.resid_out));
+  }
+  for (int layer = 0; layer < spec.n_layers; ++layer) {
+    if (request.stop.stop_requested()) {
+      return cancelled_error();
+    }
+    LS_CHECK(prefill_attention_block(layer, request, t.resid_out, captured));
+    LS_CHECK(prefill_ffn_block(layer, n));
+    if (summarise) {
+      LS_CHECK(launch_row_stats(on, layer_entries + size(layer) * n_layer_entries_,
+                                static_cast<int>(n_layer_entries_), n, work_.stats,
+                                static_cast<int>(slots)));
+      LS_CHECK(keep_layer_taps(captured, layer, t));
+    }
+  }
+  LS_CHECK(prefill_logits(request, logits, captured));
+  if (!summarise) {
+    return {};
+  }
+  std::vector<RawStats> raw(size(n) * slots);
+  LS_CHECK(download(raw.data(), work_.stats, raw.size() * sizeof(RawStats)));
+  for (int token = 0; token < n; ++token) {
+    finish_stats(raw.data() + size(token) * slots, token, false, captured);
+  }
+  return download(captured.heads.data(), work_.heads, captured.heads.size() * sizeof(RawHeadStats));
+}
+
+Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& request,
+                                            const float* x, PassCapture& captured) {
+  const model::DecoderSpec& spec = model_->spec;
+  const int n = captured.n_tokens;
+  const DeviceLayer& w = weights_.layers[size(layer)];
+  const LayerTaps& t = work_.prefill;
+  const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  LS_CHECK(launch_rms_norm(on, x, w.attn_norm, n, spec.hidden, spec.norm_eps, t.attn_norm));
+  LS_CHECK(gemm_->set_input(t.attn_norm, n, w.qkv[0]));
+  kernels::cuda::AppendStage append;
+  append.raw[0] = t.q;
+  append.raw[1] = t.k;
+  append.raw[2] = t.v;
+  for (std::size_t i = 0; i < 3; ++i) {
+    LS_CHECK(gemm_->product(w.qkv[i], append.raw[i]));
+    append.bias[i] = w.qkv_bias[i];
+  }
+  append.row_scale = gemm_->row_scale();
+  append.rotated[0] = t.q_rope;
+  append.rotated[1] = t.k_rope;
+  append.cos_sin = work_.cos_sin;
+  append.rope = rope_;
+  append.heads = heads_;
+  append.cache = layer_cache(layer);
+  append.position = request.position;
+  append.n = n;
+  LS_CHECK(launch_append(on, append));
+  LS_CHECK(prefill_attend(layer, request, captured));
+  LS_CHECK(gemm_->set_input(t.context, n, w.out));
+  LS_CHECK(gemm_->product(w.out, t.attn_out));
+  return launch_add_block(on, t.attn_out, gemm_->row_scale(), w.out_bias, x, t.resid_mid, n,
+                          spec.hidden);
+}
+
+Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
+                                   PassCapture& captured) {
+  const model::DecoderSpec& spec = model_->spec;
+  const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  const LayerTaps& t = work_.prefill;
+  const Tier tier = request.capture.tier;
+  const int n = captured.n_tokens;
+  const int keys_all = request.position + n;
+  const int per_kv = spec.heads_per_kv();
+  const kernels::cuda::LayerCache cache = layer_cache(layer);
+  const auto* keys = static_cast<const float*>(cache.keys);
+  const auto* values = static_cast<const float*>(cache.values);
+  std::ptrdiff_t kv_batch = static_cast<std::ptrdiff_t>(context_) * heads_.head_stride;
+  if (!float32_) {
+    LS_CHECK(launch_cache_to_f32(on, cache.keys, heads_, keys_all, work_.keys_f32));
+    LS_CHECK(launch_cache_to_f32(on, cache.values, heads_, keys_all, work_.values_f32));
+    keys = work_.keys_f32;
+    values = work_.values_f32;
+    kv_batch = static_cast<std::ptrdiff_t>(keys_all) * heads_.head_stride;
+  }
+  float* full_scores = full_attention(captured, Tap::kAttnScores, layer, keys_all, -INFINITY);
+  float* full_weights = full_attention(captured, Tap::kAttnWeights, layer, keys_all, 0.0F);
+  const std::size_t room =
+      std::min(kScoreFloats, size(spec.n_heads) * size(batch_) * size(context_));
+  const int chunk = static_cast<int>(
+      std::clamp<std::size_t>(room / (size(spec.n_heads) * size(keys_all)), 1, size(n)));
+  for (int begin = 0; begin < n; begin += chunk) {
+    const int rows = std::min(chunk, n - begin);
+    const int n_keys = request.position + begin + rows;
+    kernels::cuda::Gemm::Batched scores;
+    scores.x_stride = spec.q_width();
+    scores.x_batch = spec.head_dim;
+    scores.w_stride = heads_.head_stride;
+    scores.out_stride = n_keys;
+    scores.out_batch = static_cast<std::ptrdiff_t>(rows) * n_keys;
+    scores.m = rows;
+    scores.n = n_keys;
+    scores.k = spec.head_dim;
+    scores.batch = per_kv;
+    scores.alpha = spec.attention_scale;
+    kernels::cuda::Gemm::Batched sums;
+    sums.x_stride = n_keys;
+    sums.x_batch = scores.out_batch;
+    sums.w_stride = heads_.head_stride;
+    sums.w_transposed = true;
+    sums.out_stride = spec.q_width();
+    sums.out_batch = spec.head_dim;
+    sums.m = rows;
+    sums.n = spec.head_dim;
+    sums.k = n_keys;
+    sums.batch = per_kv;
+    const auto kv_scores = [&](int kv) {
+      return work_.prefill_scores + static_cast<std::ptrdiff_t>(kv) * per_kv * scores.out_batch;
+    };
+    const std::size_t first_value = size(begin) * size(spec.q_width());
+    const auto kv_offset = [&](int kv) {
+      return first_value + size(kv) * size(per_kv) * size(spec.head_dim);
+    };
+    for (int kv = 0; kv < spec.n_kv_heads; ++kv) {
+      scores.x = t.q_rope + kv_offset(kv);
+      scores.w = keys + kv * kv_batch;
+      scores.out = kv_scores(kv);
+      LS_CHECK(gemm_->batched(scores));
+    }
+    if (full_scores != nullptr) {
+      LS_CHECK(launch_mask(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
+                           request.position + begin));
+      LS_CHECK(keep_rows(full_scores, rows, n_keys, begin, n, keys_all));
+    }
+    RawHeadStats* stats =
+        tier == Tier::kOff
+            ? nullptr
+            : work_.heads + (size(begin) * size(spec.n_layers) + size(layer)) * size(spec.n_heads);
+    LS_CHECK(launch_softmax(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
+                            request.position + begin, stats, spec.n_layers * spec.n_heads));
+    for (int kv = 0; kv < spec.n_kv_heads; ++kv) {
+      sums.x = kv_scores(kv);
+      sums.w = values + kv * kv_batch;
+      sums.out = t.context + kv_offset(kv);
+      LS_CHECK(gemm_->batched(sums));
+    }
+    if (full_weights != nullptr) {
+      LS_CHECK(keep_rows(full_weights, rows, n_keys, begin, n, keys_all));
+    }
+    if (tier >= Tier::kAttention) {
+      LS_CHECK(keep_attention(layer, begin, rows, n_keys, captured));
+    }
+  }
+  return {};
+}
+
+float* CudaBackend::full_attention(PassCapture& captured, Tap tap, int layer, int keys,
+                                   float fill) const {
+  if (!captured.request.wants_full(tap, layer)) {
+    return nullptr;
+  }
+  const std::int64_t heads = model_->spec.n_heads;
+  captured.tensors.push_back(
+      {tap,
+       layer,
+       {heads, captured.n_tokens, keys},
+       std::vector<float>(size(model_->spec.n_heads) * size(captured.n_tokens) * size(keys),
+                          fill)});
+  return captured.tensors.back().values.data();
+}
+
+/// Rows [begin, begin + rows) of every head into a whole [heads, n, keys_all] tensor.
+Status CudaBackend::keep_rows(float* whole, int rows, int n_keys, int begin, int n,
+                              int keys_all) const {
+  host_rows_.resize(size(model_->spec.n_heads) * size(rows) * size(n_keys));
+  LS_CHECK(download(host_rows_.data(), work_.prefill_scores, host_rows_.size() * sizeof(float)));
+  for (std::size_t h = 0; h < size(model_->spec.n_heads); ++h) {
+    for (std::size_t r = 0; r < size(rows); ++r) {
+      std::memcpy(whole + (h * size(n) + size(begin) + r) * size(keys_all),
+                  host_rows_.data() + (h * size(rows) + r) * size(n_keys),
+                  size(n_keys) * sizeof(float));
+    }
+  }
+  return {};
+}
+
+/// As PassCapture::reset; the rows, hundreds of MB for a long batch, are made by several threads.
+void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
+  const model::DecoderSpec& spec = model_->spec;
+  const int n = static_cast<int>(request.ids.size());
+  capture::Request without_rows = request.capture;
+  without_rows.tier = std::min(without_rows.tier, Tier::kSummary);
+  captured.reset(without_rows, request.position, n, spec.n_layers, spec.n_heads);
+  captured.request = request.capture;
+  if (request.capture.tier < Tier::kAttention) {
+    return;
+  }
+  captured.attention.resize(size(n));
+  pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t) {
+      captured.attention[t].resize(size(spec.n_layers) * size(spec.n_heads) *
+                                   (size(request.position) + t + 1));
+    }
+  });
+}
+
+/// Probabilities of a chunk of queries to the rows of their tokens: as many heads at a time as half
+/// of the page-locked buffer holds, the copy of one part running while the other is spread.
+Status CudaBackend::keep_attention(int layer, int begin, int rows, int n_keys,
+                                   PassCapture& captured) {
+  const std::size_t heads = size(model_->spec.n_heads);
+  const std::size_t head_floats = size(rows) * size(n_keys);
+  const std::size_t half = bounce_.bytes() / 2 / sizeof(float);
+  const std::size_t heads_at_once = std::min(heads, half / head_floats);
+  if (heads_at_once == 0) {
+    return keep_attention_whole(layer, begin, rows, n_keys, captured);
+  }
+  auto* buffer = reinterpret_cast<float*>(bounce_.data());
+  const auto fetch = [&](std::size_t first, std::size_t turn) -> Status {
+    const std::size_t n = std::min(heads_at_once, heads - first);
+    LS_CUDA(cudaMemcpyAsync(buffer + turn * half, work_.prefill_scores + first * head_floats,
+                            n * head_floats * sizeof(float), cudaMemcpyDeviceToHost, on_.stream));
+    return {};
+  };
+  LS_CHECK(fetch(0, 0));
+  std::size_t turn = 0;
+  for (std::size_t first = 0; first < heads; first += heads_at_once, turn = 1 - turn) {
+    LS_CUDA(cudaStreamSynchronize(on_.stream));
+    if (first + heads_at_once < heads) {
+      LS_CHECK(fetch(first + heads_at_once, 1 - turn));
+    }
+    const std::size_t n = std::min(heads_at_once, heads - first);
+    const float* from = buffer + turn * half;
+    pool_.run_ranges(size(rows), 8, [&](std::size_t row_begin, std::size_t row_end) {
+      for (std::size_t r = row_begin; r < row_end; ++r) {
+        const std::size_t seen = size(captured.first_position + begin) + r + 1;
+        float* out =
+            captured.attention[size(begin) + r].data() + (size(layer) * heads + first) * seen;
+        for (std::size_t h = 0; h < n; ++h) {
+          std::memcpy(out + h * seen, from + (h * size(rows) + r) * size(n_keys),
+                      seen * sizeof(float));
+        }
+      }
+    });
+  }
+  return {};
+}
+
+Status CudaBackend::keep_attention_whole(int layer, int begin, int rows, int n_keys,
+                                         PassCapture& captured) const {
+  const std::size_t heads = size(model_->spec.n_heads);
+  host_rows_.resize(heads * size(rows) * size(n_keys));
+  LS_CHECK(download(host_rows_.data(), work_.prefill_scores, host_rows_.size() * sizeof(float)));
+  for (std::size_t r = 0; r < size(rows); ++r) {
+    const std::size_t seen = size(captured.first_position + begin) + r + 1;
+    float* out = captured.attention[size(begin) + r].data() + size(layer) * heads * seen;
+    for (std::size_t h = 0; h < heads; ++h) {
+      std::memcpy(out + h * seen, host_rows_.data() + (h * size(rows) + r) * size(n_keys),
+                  seen * sizeof(float));
+    }
+  }
+  return {};
+}
+
+Status CudaBackend::prefill_ffn_block(int layer, int n) {
+  const model::DecoderSpec& spec = model_->spec;
+  const DeviceLayer& w = weights_.layers[size(layer)];
+  const LayerTaps& t = work_.prefill;
+  const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  LS_CHECK(launch_rms_norm(on, t.resid_mid, w.ffn_norm, n, spec.hidden, spec.norm_eps, t.ffn_norm));
+  LS_CHECK(gemm_->set_input(t.ffn_norm, n, w.gate));
+  LS_CHECK(gemm_->product(w.gate, t.gate));
+  LS_CHECK(gemm_->product(w.up, t.up));
+  LS_CHECK(launch_swiglu(on, t.gate, t.up, gemm_->row_scale(), t.act, n, spec.ffn));
+  LS_CHECK(gemm_->set_input(t.act, n, w.down));
+  LS_CHECK(gemm_->product(w.down, t.ffn_out));
+  return launch_add_block(on, t.ffn_out, gemm_->row_scale(), nullptr, t.resid_mid, t.resid_out, n,
+                          spec.hidden);
+}
+
+Status CudaBackend::prefill_logits(const ForwardRequest& request, std::vector<float>& logits,
+                                   PassCapture& captured) {
+  const model::DecoderSpec& spec = model_->spec;
+  const int n = captured.n_tokens;
+  const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  const bool summarise = request.capture.tier != Tier::kOff;
+  const int slots = static_cast<int>(stats_slots());
+  const std::size_t vocab = size(spec.vocab_rows);
+  const kernels::cuda::StatsEntry* wide =
+      work_.entries + n_decode_entries_ + size(spec.n_layers) * n_layer_entries_;
+  const int first = request.all_logits ? 0 : n - 1;
+  const int rows = n - first;
+  const float* x = work_.prefill.resid_out + size(first) * size(spec.hidden);
+  if (rows > 1) {
+    logits.resize(size(rows) * vocab);
+  }
+  if (rows == 1) {
+    LS_CHECK(launch_head(on, {weights_.head, weights_.output_norm, spec.norm_eps, x,
+                              work_.final_norm, work_.logits}));
+  } else {
+    LS_CHECK(launch_rms_norm(on, x, weights_.output_norm, rows, spec.hidden, spec.norm_eps,
+                             work_.final_norm));
+  }
+  RawStats* stats = work_.stats + size(first) * stats_slots();
+  if (summarise) {
+    LS_CHECK(launch_row_stats(on, wide + 1, 1, rows, stats, slots));
+    LS_CHECK(keep_full(captured, Tap::kFinalNorm, -1, {rows, spec.hidden}, work_.final_norm));
+  }
+  for (int begin = 0; begin < rows; begin += logit_rows_) {
+    const int count = std::min(logit_rows_, rows - begin);
+    if (rows > 1) {
+      LS_CHECK(gemm_->set_input(work_.final_norm + size(begin) * size(spec.hidden), count,
+                                weights_.head));
+      LS_CHECK(gemm_->product(weights_.head, work_.logits));
+      LS_CHECK(launch_scale_rows(on, work_.logits, gemm_->row_scale(), count, spec.vocab_rows));
+    }
+    if (summarise) {
+      LS_CHECK(
+          launch_row_stats(on, wide + 2, 1, count, stats + size(begin) * stats_slots(), slots));
+    }
+    if (rows > 1) {
+      LS_CHECK(download(logits.data() + size(begin) * vocab, work_.logits,
+                        size(count) * vocab * sizeof(float)));
+    }
+  }
+  if (rows == 1) {
+    LS_CHECK(deliver_logits(request, logits));
+    return keep_full(captured, Tap::kLogits, -1, {1, spec.vocab_rows}, work_.logits);
+  }
+  if (captured.request.wants_full(Tap::kLogits, -1)) {
+    captured.tensors.push_back({Tap::kLogits, -1, {rows, spec.vocab_rows}, logits});
+  }
+  return {};
+}
+
+}  // namespace layerscope::backend::cuda

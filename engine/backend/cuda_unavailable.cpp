@@ -1,0 +1,17 @@
+// Stands for the CUDA backend in builds without the toolkit.
+#include "engine/backend/cuda.h"
+
+namespace layerscope::backend {
+namespace {
+constexpr const char* kReason = "this build has no CUDA backend (no CUDA toolkit was found)";
+}  // namespace
+
+std::vector<DeviceInfo> list_cuda_devices() { return {{"cuda", "", false, kReason}}; }
+
+Result<std::unique_ptr<Backend>> create_cuda_backend(std::shared_ptr<const model::Model> /*model*/,
+                                                     const BackendOptions& /*options*/,
+                                                     int /*context*/) {
+  return device_error(std::string("the CUDA backend is not available: ") + kReason);
+}
+
+}  // namespace layerscope::backend

@@ -1,0 +1,49 @@
+// Decode stage 4: RMS norm, gate and up products, SwiGLU, one launch.
+//
+// A warp takes row i of both matrices, so the activation is made where the products are. Bytes: the
+// two matrices once. Measured alone on an H200: Llama-3-8B F16, 235 MB, 61.9 µs = 3.8 TB/s (82 % of
+// 4.65); Q8_0, 124.9 MB, 45.0 µs = 2.8 TB/s; Qwen2.5-0.5B F16, 17.5 MB, 9.3 µs = 1.9 TB/s.
+#include "kernels/cuda/matvec.cuh"
+
+namespace layerscope::kernels::cuda {
+namespace {
+
+template <DType kType>
+using Stream = RowStream<kType, 2, 6, 1>;
+
+template <DType kType>
+__global__ void __launch_bounds__(kMatvecThreads, 3)
+    gate_up_kernel(const __grid_constant__ GateUpStage s, int padded) {
+  extern __shared__ float4 shared[];
+  constexpr int kElements = Piece<kType>::kElements;
+  let_next_start();
+  const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
+  int row = static_cast<int>(blockIdx.x) * kMatvecWarps + static_cast<int>(threadIdx.x) / kWarp;
+  const auto source = [&](int group, int r) { return RowOf{r == 0 ? &s.gate : &s.up, group}; };
+  Stream<kType> stream(shared + padded / 4, s.gate.stride, row, turn, s.gate.rows, 0, source);
+  wait_for_previous();
+  stage_norm<kElements>(shared, s.x, s.norm_weight, s.gate.cols, padded, s.eps, s.normed);
+  for (; row < s.gate.rows; row += turn) {
+    float sum[2] = {0.0F, 0.0F};
+    stream.multiply(source, shared, padded / kElements, sum);
+    if (threadIdx.x % kWarp == 0) {
+      s.gate_out[row] = sum[0];
+      s.up_out[row] = sum[1];
+      s.act[row] = sum[0] / (1.0F + expf(-sum[0])) * sum[1];
+    }
+  }
+}
+
+}  // namespace
+
+Status launch_gate_up(const Launch& on, const GateUpStage& stage) {
+  const int padded = shared_floats(stage.gate.cols);
+  const int blocks = even_blocks(stage.gate.rows, kMatvecWarps, on.sm_count * 3);
+  return for_dtype(stage.gate.dtype, [&]<DType kType>() {
+    return launch(on, gate_up_kernel<kType>, dim3(static_cast<unsigned>(blocks)), kMatvecThreads,
+                  static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType>::kBytes, stage,
+                  padded);
+  });
+}
+
+}  // namespace layerscope::kernels::cuda

@@ -1,0 +1,88 @@
+#include "kernels/cuda/gemm.h"
+
+#include <cstdint>
+
+#include "kernels/cuda/check.h"
+
+namespace layerscope::kernels::cuda {
+
+std::size_t Gemm::activation_bytes(int tokens, int cols) {
+  // Two BF16 matrices, or one F32 one with padded columns.
+  return static_cast<std::size_t>(tokens) * static_cast<std::size_t>((cols + 31) / 32 * 32) * 4;
+}
+
+Result<std::unique_ptr<Gemm>> Gemm::create(const Launch& on, const Space& space, bool exact) {
+  std::unique_ptr<Gemm> gemm(new Gemm(on, space, exact));  // NOLINT: private constructor
+  gemm->on_.overlap = false;
+  LS_CUBLAS(cublasCreate(&gemm->handle_));
+  LS_CUBLAS(cublasSetStream(gemm->handle_, on.stream));
+  LS_CUBLAS(cublasSetWorkspace(gemm->handle_, space.cublas, kCublasBytes));
+  // Float32 stays float32 (no TF32), and partial sums of F16 products are not rounded to F16.
+  LS_CUBLAS(cublasSetMathMode(
+      gemm->handle_, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
+                                               CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)));
+  return gemm;
+}
+
+Gemm::~Gemm() {
+  if (handle_ != nullptr) {
+    cublasDestroy(handle_);
+  }
+}
+
+Status Gemm::set_input(const float* x, int m, const DeviceMatrix& like) {
+  x_ = x;
+  m_ = m;
+  if (!exact_ && like.dtype == DType::kBF16) {
+    auto* high = static_cast<std::uint16_t*>(space_.activations);
+    auto* low = high + static_cast<std::size_t>(m) * static_cast<std::size_t>(like.stride);
+    LS_CHECK(launch_to_bf16_pair(on_, x, m, like.cols, like.stride, high, low));
+  } else if (!exact_ && like.dtype != DType::kF32) {
+    return launch_to_f16(on_, x, m, like.cols, like.stride, space_.activations, space_.row_scale);
+  }
+  return launch_fill(on_, space_.row_scale, static_cast<std::size_t>(m), 1.0F);
+}
+
+// cuBLAS is column-major: a row-major [r, c] matrix is its [c, r]. out[m, n] = x · wᵀ is therefore
+// asked for as outᵀ[n, m] = op_T(w as [k, n]) · (x as [k, m]).
+Status Gemm::product(const DeviceMatrix& w, float* out) {
+  const float one = 1.0F;
+  const float zero = 0.0F;
+  const auto multiply = [&](const void* weights, cudaDataType_t w_type, int w_stride, const void* x,
+                            cudaDataType_t x_type, int x_stride, const float* beta) -> Status {
+    LS_CUBLAS(cublasGemmEx(handle_, CUBLAS_OP_T, CUBLAS_OP_N, w.rows, m_, w.cols, &one, weights,
+                           w_type, w_stride, x, x_type, x_stride, beta, out, CUDA_R_32F, w.rows,
+                           CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+    return {};
+  };
+  if (w.dtype == DType::kF32) {
+    return multiply(w.data, CUDA_R_32F, w.stride, x_, CUDA_R_32F, w.cols, &zero);
+  }
+  if (exact_) {
+    LS_CHECK(launch_dequantize(on_, w, static_cast<float*>(space_.matrix)));
+    return multiply(space_.matrix, CUDA_R_32F, w.stride, x_, CUDA_R_32F, w.cols, &zero);
+  }
+  if (w.dtype == DType::kBF16) {
+    const auto* high = static_cast<const std::uint16_t*>(space_.activations);
+    const auto* low = high + static_cast<std::size_t>(m_) * static_cast<std::size_t>(w.stride);
+    LS_CHECK(multiply(w.data, CUDA_R_16BF, w.stride, low, CUDA_R_16BF, w.stride, &zero));
+    return multiply(w.data, CUDA_R_16BF, w.stride, high, CUDA_R_16BF, w.stride, &one);
+  }
+  const void* weights = w.data;
+  if (w.dtype != DType::kF16) {
+    LS_CHECK(launch_dequantize_f16(on_, w, space_.matrix));
+    weights = space_.matrix;
+  }
+  return multiply(weights, CUDA_R_16F, w.stride, space_.activations, CUDA_R_16F, w.stride, &zero);
+}
+
+Status Gemm::batched(const Batched& b) {
+  const float zero = 0.0F;
+  LS_CUBLAS(cublasSgemmStridedBatched(handle_, b.w_transposed ? CUBLAS_OP_N : CUBLAS_OP_T,
+                                      CUBLAS_OP_N, b.n, b.m, b.k, &b.alpha, b.w, b.w_stride,
+                                      b.w_batch, b.x, b.x_stride, b.x_batch, &zero, b.out,
+                                      b.out_stride, b.out_batch, b.batch));
+  return {};
+}
+
+}  // namespace layerscope::kernels::cuda

@@ -1,0 +1,77 @@
+// Gemm: products of many tokens on cuBLAS, behind row-major shapes.
+//
+// Owns the cuBLAS handle; used on one stream by one thread. Work space comes from the caller, so
+// that all device memory is planned in one place.
+#pragma once
+
+#include <cublas_v2.h>
+
+#include <cstddef>
+#include <memory>
+
+#include "engine/base/result.h"
+#include "kernels/cuda/ops.h"
+
+namespace layerscope::kernels::cuda {
+
+class Gemm {
+ public:
+  /// Work space for products of up to `tokens` rows of up to `cols` columns, with matrices of up to
+  /// `matrix_elements` (rows · stride).
+  struct Space {
+    void* activations = nullptr;  ///< activation_bytes(…)
+    void* matrix = nullptr;       ///< matrix_bytes(…), for types that cuBLAS cannot multiply
+    float* row_scale = nullptr;   ///< [tokens]
+    void* cublas = nullptr;       ///< kCublasBytes
+  };
+  static constexpr std::size_t kCublasBytes = std::size_t{64} << 20U;
+  static std::size_t activation_bytes(int tokens, int cols);
+
+  /// `exact`: everything in float32 (F16, BF16 and Q8_0 weights are exact in it). Otherwise F16
+  /// and Q8_0 weights are multiplied as F16 with x rounded to F16 (relative error about 2⁻¹¹ per
+  /// term, float32 sums), BF16 weights with x as the sum of two BF16 (2⁻¹⁶), F32 weights in
+  /// float32.
+  static Result<std::unique_ptr<Gemm>> create(const Launch& on, const Space& space, bool exact);
+  ~Gemm();
+  Gemm(const Gemm&) = delete;
+  Gemm& operator=(const Gemm&) = delete;
+
+  /// Gives x[m, k] for the products that follow; `like` tells the type of their matrices. x must
+  /// stay unchanged until then.
+  Status set_input(const float* x, int m, const DeviceMatrix& like);
+
+  /// out[m, n] = x[m, k] · w[n, k]ᵀ; rows of `out` are w.rows apart and still have to be multiplied
+  /// with row_scale().
+  Status product(const DeviceMatrix& w, float* out);
+  [[nodiscard]] const float* row_scale() const { return space_.row_scale; }
+
+  /// Float32, `batch` products: out_i[m, n] = alpha · x_i[m, k] · w_i[n, k]ᵀ, all row strides given
+  /// in elements; consecutive i are `*_batch` elements apart (w_batch 0: one w for all).
+  struct Batched {
+    const float* x = nullptr;
+    int x_stride = 0;
+    std::ptrdiff_t x_batch = 0;
+    const float* w = nullptr;
+    int w_stride = 0;
+    std::ptrdiff_t w_batch = 0;
+    float* out = nullptr;
+    int out_stride = 0;
+    std::ptrdiff_t out_batch = 0;
+    int m = 0, n = 0, k = 0, batch = 1;
+    float alpha = 1.0F;
+    bool w_transposed = false;  ///< w is [k, n] instead
+  };
+  Status batched(const Batched& b);
+
+ private:
+  Gemm(const Launch& on, const Space& space, bool exact) : on_(on), space_(space), exact_(exact) {}
+
+  Launch on_;
+  Space space_;
+  bool exact_;
+  cublasHandle_t handle_ = nullptr;
+  const float* x_ = nullptr;
+  int m_ = 0;
+};
+
+}  // namespace layerscope::kernels::cuda

@@ -1,0 +1,86 @@
+// Prefill: row-wise operations between the products. One block per token; bytes: each row once.
+#include "kernels/cuda/device.cuh"
+
+namespace layerscope::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__global__ void __launch_bounds__(kThreads)
+    rms_norm_kernel(const float* x, const float* weight, int width, float eps, float* out) {
+  __shared__ float scratch[kWarp];
+  const std::size_t base = static_cast<std::size_t>(blockIdx.x) * static_cast<std::size_t>(width);
+  float squares = 0.0F;
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
+    squares = fmaf(x[base + i], x[base + i], squares);
+  }
+  const float mean = block_sum(squares, scratch) / static_cast<float>(width);
+  const float scale = 1.0F / sqrtf(mean + eps);
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
+    out[base + i] = x[base + i] * scale * weight[i];
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    add_block_kernel(float* block, const float* row_scale, const float* bias, const float* residual,
+                     float* out, int width) {
+  const std::size_t base = static_cast<std::size_t>(blockIdx.x) * static_cast<std::size_t>(width);
+  const float scale = row_scale[blockIdx.x];
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
+    const float value = block[base + i] * scale + (bias != nullptr ? bias[i] : 0.0F);
+    block[base + i] = value;
+    out[base + i] = residual[base + i] + value;
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    swiglu_kernel(float* gate, float* up, const float* row_scale, float* act, int width) {
+  const std::size_t base = static_cast<std::size_t>(blockIdx.x) * static_cast<std::size_t>(width);
+  const float scale = row_scale[blockIdx.x];
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
+    const float g = gate[base + i] * scale;
+    const float u = up[base + i] * scale;
+    gate[base + i] = g;
+    up[base + i] = u;
+    act[base + i] = g / (1.0F + expf(-g)) * u;
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    scale_rows_kernel(float* x, const float* row_scale, int width) {
+  const std::size_t base = static_cast<std::size_t>(blockIdx.x) * static_cast<std::size_t>(width);
+  const float scale = row_scale[blockIdx.x];
+  if (scale == 1.0F) {
+    return;
+  }
+  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
+    x[base + i] *= scale;
+  }
+}
+
+}  // namespace
+
+Status launch_rms_norm(const Launch& on, const float* x, const float* weight, int n_rows, int width,
+                       float eps, float* out) {
+  return launch(on, rms_norm_kernel, dim3(static_cast<unsigned>(n_rows)), kThreads, 0, x, weight,
+                width, eps, out);
+}
+
+Status launch_add_block(const Launch& on, float* block, const float* row_scale, const float* bias,
+                        const float* residual, float* out, int n, int width) {
+  return launch(on, add_block_kernel, dim3(static_cast<unsigned>(n)), kThreads, 0, block, row_scale,
+                bias, residual, out, width);
+}
+
+Status launch_swiglu(const Launch& on, float* gate, float* up, const float* row_scale, float* act,
+                     int n, int width) {
+  return launch(on, swiglu_kernel, dim3(static_cast<unsigned>(n)), kThreads, 0, gate, up, row_scale,
+                act, width);
+}
+
+Status launch_scale_rows(const Launch& on, float* x, const float* row_scale, int n, int width) {
+  return launch(on, scale_rows_kernel, dim3(static_cast<unsigned>(n)), kThreads, 0, x, row_scale,
+                width);
+}
+
+}  // namespace layerscope::kernels::cuda
