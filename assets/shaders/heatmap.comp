@@ -16,7 +16,7 @@ layout(push_constant) uniform Push {
   int height;
   uint offset;     // first value
   uint color_map;  // 0 viridis, 1 cividis, 2 magma, 3 diverging
-  uint flags;      // 1: logarithmic scale, 2: mark NaN, infinities and zeros
+  uint flags;      // 1: logarithmic scale, 2: mark NaN, infinities and zeros, >> 2: overlay
   float lo;
   float hi;
 } push;
@@ -29,6 +29,14 @@ const vec3 kNan = vec3(1.00, 0.00, 0.78);
 const vec3 kPlusInfinity = vec3(1.00, 0.45, 0.10);
 const vec3 kMinusInfinity = vec3(0.10, 0.85, 1.00);
 const vec3 kZero = vec3(0.115, 0.12, 0.15);
+
+// Overlays: what stands out, before everything else in grey.
+const uint kOverlayNonFinite = 1u;
+const uint kOverlayZero = 2u;
+const uint kOverlaySign = 3u;
+const vec3 kZeroMark = vec3(1.00, 0.80, 0.20);
+const vec3 kPositive = vec3(0.84, 0.38, 0.31);
+const vec3 kNegative = vec3(0.31, 0.56, 0.77);
 
 const int kStops = 9;
 const uint kMaps[4 * kStops] = uint[](
@@ -87,6 +95,18 @@ void main() {
     colour = vec4(kZero, 1.0);
   } else {
     colour = vec4(map_colour(position(value)), 1.0);
+  }
+  const uint overlay = (push.flags >> 2) & 3u;
+  if (overlay != 0u && colour.a > 0.0) {
+    const bool number = magnitude < 0x7F800000u;
+    const float grey = 0.10 + 0.28 * dot(colour.rgb, vec3(0.30, 0.59, 0.11));
+    if (overlay == kOverlaySign && number) {
+      colour.rgb = magnitude == 0u ? kZero : ((bits >> 31) != 0u ? kNegative : kPositive);
+    } else if (overlay == kOverlayZero && magnitude == 0u) {
+      colour.rgb = kZeroMark;
+    } else if (overlay == kOverlayZero || (overlay == kOverlayNonFinite && number)) {
+      colour.rgb = vec3(grey);
+    }
   }
   imageStore(colours, cell, colour);
 }

@@ -28,6 +28,29 @@ std::string cpu_name() {
 
 }  // namespace
 
+Status Backend::inspect(std::int32_t /*id*/, int /*position*/, const capture::Request& /*request*/,
+                        const std::stop_token& /*stop*/, capture::PassCapture& /*captured*/) {
+  return usage_error(fmt::format(
+      "the {} backend cannot evaluate one token again yet; use --backend cpu to look inside",
+      name()));
+}
+
+Status Backend::head_logits(std::span<const float> /*residual*/, std::vector<float>& /*logits*/) {
+  return usage_error(fmt::format(
+      "the {} backend has no logit lens yet; use --backend cpu to look through it", name()));
+}
+
+Result<capture::CacheStats> Backend::cache_stats() const {
+  return usage_error(fmt::format(
+      "the {} backend cannot read its key and value cache out yet; use --backend cpu", name()));
+}
+
+Status Backend::cache_slot(int /*layer*/, int /*kv_head*/, int /*slot*/,
+                           std::vector<float>& /*key*/, std::vector<float>& /*value*/) const {
+  return usage_error(fmt::format(
+      "the {} backend cannot read its key and value cache out yet; use --backend cpu", name()));
+}
+
 Status Backend::set_interventions(const model::Interventions& list) {
   for (const model::Intervention& item : list) {
     const model::Obeyed who = model::obeyed_by(item.kind);

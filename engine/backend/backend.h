@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/capture/cache_stats.h"
 #include "engine/capture/frame.h"
 #include "engine/model/interventions.h"
 #include "engine/model/model.h"
@@ -58,6 +59,24 @@ class Backend {
   /// Recomputes the attention row of query `position` of one head from the Q and K caches:
   /// `position + 1` probabilities.
   virtual void attention_row(int layer, int head, int position, std::span<float> out) const = 0;
+
+  /// Evaluates token `id` at `position` < kv_len() once more, against the cache before it, for the
+  /// sake of what it captures. The cache is afterwards as it was, bit for bit. Errors (kUsage):
+  /// this backend cannot do it; kInvalidInput, kCancelled as `forward`.
+  virtual Status inspect(std::int32_t id, int position, const capture::Request& request,
+                         const std::stop_token& stop, capture::PassCapture& captured);
+
+  /// Final norm and output head of any residual rows [n, hidden]: `logits` becomes
+  /// [n, vocab_rows]. Error (kUsage): this backend cannot do it.
+  virtual Status head_logits(std::span<const float> residual, std::vector<float>& logits);
+
+  /// What the cache holds, every slot that was ever written. Error (kUsage): this backend cannot
+  /// read its cache out.
+  [[nodiscard]] virtual Result<capture::CacheStats> cache_stats() const;
+  /// The rotated key and the value in one slot, head_dim values each. Errors (kUsage): out of
+  /// range, or as above.
+  virtual Status cache_slot(int layer, int kv_head, int slot, std::vector<float>& key,
+                            std::vector<float>& value) const;
 
   /// What the following passes do wrong on purpose (kinds that the model or the forward pass obeys;
   /// others are ignored). An empty list restores the path without faults, bit for bit. Errors

@@ -49,6 +49,8 @@ Status CpuBackend::forward(const ForwardRequest& request, std::vector<float>& lo
     LS_CHECK(FaultPass(*this, request, captured).run(logits));
   }
   kv_len_ += static_cast<int>(request.ids.size());
+  // A fault may write one slot too far.
+  written_ = std::min(context_, std::max(written_, kv_len_ + (faults_.empty() ? 0 : 1)));
   return {};
 }
 

@@ -23,6 +23,12 @@ class CpuBackend final : public Backend {
   void truncate(int length) override;
   Status set_interventions(const model::Interventions& list) override;
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
+  Status inspect(std::int32_t id, int position, const capture::Request& request,
+                 const std::stop_token& stop, capture::PassCapture& captured) override;
+  Status head_logits(std::span<const float> residual, std::vector<float>& logits) override;
+  [[nodiscard]] Result<capture::CacheStats> cache_stats() const override;
+  Status cache_slot(int layer, int kv_head, int slot, std::vector<float>& key,
+                    std::vector<float>& value) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
   [[nodiscard]] int context() const override { return context_; }
   [[nodiscard]] std::string name() const override { return "cpu"; }
@@ -56,6 +62,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   int context_;
   int kv_len_ = 0;
+  int written_ = 0;  ///< Slots that were ever written: what lies behind kv_len_ is stale.
   Buffers buffers_;
 
   std::shared_ptr<const model::Model> computed_;  ///< model_, or its edited copy

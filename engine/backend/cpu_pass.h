@@ -49,6 +49,14 @@ class CpuBackend::Pass {
     return {};
   }
 
+  /// Final norm and head of any residual rows [n, hidden], with n the request's number of ids and
+  /// all_logits set.
+  void head(std::span<const float> residual, std::vector<float>& logits) {
+    buf_.residual.assign(residual.begin(), residual.end());
+    captured_.reset(request_.capture, 0, static_cast<int>(n_), spec_.n_layers, spec_.n_heads);
+    output(logits);
+  }
+
  protected:
   void prepare() {
     buf_.residual.resize(n_ * hidden_);

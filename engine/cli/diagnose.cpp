@@ -12,6 +12,7 @@
 #include "engine/cli/options.h"
 #include "engine/diagnose/fault.h"
 #include "engine/session/diagnosis.h"
+#include "engine/session/findings_page.h"
 #include "engine/session/generator.h"
 #include "engine/session/run_faults.h"
 
@@ -73,7 +74,7 @@ Status print(const DiagnoseOptions& options, const session::Generator& generator
   const bool broken = diagnose::has_error(findings);
   if (!options.html.empty()) {
     const model::Model& model = generator.model();
-    const std::string page = findings_html(
+    const std::string page = session::findings_html(
         findings, {model.name(), model.spec.architecture, generator.backend().description(), prompt,
                    output, options.faults, diagnosis.checks_run()});
     LS_CHECK(write_file(options.html, std::as_bytes(std::span(page))));

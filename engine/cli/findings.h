@@ -1,4 +1,4 @@
-// Findings as JSON, as text, and as a self-contained HTML page.
+// Findings as JSON and as text (the HTML page: engine/session/findings_page.h).
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -14,16 +14,5 @@ nlohmann::ordered_json finding_json(const diagnose::Finding& finding);
 
 /// A few lines for a terminal.
 std::string finding_text(const diagnose::Finding& finding);
-
-/// What the report says about the run.
-struct ReportContext {
-  std::string model, architecture, backend, prompt, output;
-  std::vector<std::string> faults;  ///< as given on the command line
-  int checks_run = 0;
-};
-
-/// The whole page: no script, nothing loaded from elsewhere; pictures are inline SVG.
-std::string findings_html(const std::vector<diagnose::Finding>& findings,
-                          const ReportContext& context);
 
 }  // namespace layerscope::cli

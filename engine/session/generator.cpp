@@ -50,6 +50,7 @@ Status Generator::evaluate(std::span<const std::int32_t> ids, bool logits_for_al
                     "or raise --context",
                     ids_.size() + ids.size(), context));
   }
+  LS_CHECK(catch_up(ids_.size(), stop));
   const auto batch = static_cast<std::size_t>(backend_->batch_tokens());
   for (std::size_t begin = 0; begin < ids.size(); begin += batch) {
     const std::size_t n = std::min(batch, ids.size() - begin);
@@ -229,6 +230,7 @@ Status Generator::rewind(int position, std::stop_token stop) {
   if (keep == frames_.size() && has_distribution_) {
     return {};
   }
+  LS_CHECK(catch_up(keep - 1, stop));
   backend_->truncate(position);
   backend::ForwardRequest request;
   request.ids = std::span(&ids_[keep - 1], 1);
@@ -254,6 +256,54 @@ Status Generator::rewind(int position, std::stop_token stop) {
     frames_.back() = std::move(frame);
   }
   return {};
+}
+
+void Generator::adopt(std::vector<std::shared_ptr<const TokenFrame>> frames) {
+  std::vector<std::int32_t> ids;
+  ids.reserve(frames.size());
+  for (const auto& frame : frames) {
+    ids.push_back(frame->id);
+  }
+  const auto differ = std::mismatch(ids_.begin(), ids_.end(), ids.begin(), ids.end());
+  const auto shared = static_cast<int>(differ.first - ids_.begin());
+  backend_->truncate(std::min(shared, backend_->kv_len()));
+  ids_ = std::move(ids);
+  frames_ = std::move(frames);
+  logits_.clear();
+  has_distribution_ = false;
+  summary_ = {};
+  attention_bytes_ = 0;
+  first_kept_ = 0;
+  for (const auto& frame : frames_) {
+    attention_bytes_ += row_bytes(*frame);
+  }
+  drop_old_rows();
+}
+
+Status Generator::catch_up(std::size_t length, const std::stop_token& stop) {
+  const std::size_t end = std::min(length, ids_.size());
+  const auto batch = static_cast<std::size_t>(backend_->batch_tokens());
+  for (auto begin = static_cast<std::size_t>(backend_->kv_len()); begin < end; begin += batch) {
+    backend::ForwardRequest request;
+    request.ids = std::span(ids_).subspan(begin, std::min(batch, end - begin));
+    request.position = static_cast<int>(begin);
+    request.stop = stop;
+    std::vector<float> unused_logits;
+    capture::PassCapture unused;
+    LS_CHECK(backend_->forward(request, unused_logits, unused));
+  }
+  return {};
+}
+
+Status Generator::inspect(int position, const capture::Request& request,
+                          const std::stop_token& stop, capture::PassCapture& captured) {
+  if (position < 0 || static_cast<std::size_t>(position) >= ids_.size()) {
+    return usage_error(
+        fmt::format("there is no token at position {}: {} are evaluated", position, ids_.size()));
+  }
+  LS_CHECK(catch_up(static_cast<std::size_t>(position) + 1, stop));
+  return backend_->inspect(ids_[static_cast<std::size_t>(position)], position, request, stop,
+                           captured);
 }
 
 }  // namespace layerscope::session

@@ -57,6 +57,23 @@ class Generator {
   /// before it is reused). Error (kUsage): position out of range.
   Status rewind(int position, std::stop_token stop);
 
+  /// Makes `frames` the present line: instant, nothing is evaluated. The cache keeps what both
+  /// lines share and is brought up by whatever needs it next.
+  void adopt(std::vector<std::shared_ptr<const capture::TokenFrame>> frames);
+  /// Evaluates tokens of the present line that the cache lacks, up to `length`, without capture.
+  Status catch_up(std::size_t length, const std::stop_token& stop);
+
+  /// Evaluates the token at `position` again, capturing; nothing else changes.
+  Status inspect(int position, const capture::Request& request, const std::stop_token& stop,
+                 capture::PassCapture& captured);
+  /// Final norm and head of residual rows [n, hidden]: logits [n, vocab_rows].
+  Status head_logits(std::span<const float> residual, std::vector<float>& logits) {
+    return backend_->head_logits(residual, logits);
+  }
+  [[nodiscard]] capture::LogitSummary summarize(std::span<const float> logits) const {
+    return sampler_.summarize(logits);
+  }
+
   [[nodiscard]] const std::vector<std::shared_ptr<const capture::TokenFrame>>& frames() const {
     return frames_;
   }

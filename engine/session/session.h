@@ -41,7 +41,8 @@ struct Run {
 };
 struct Pause {};  ///< Finishes the current token.
 struct Stop {};   ///< Cancels at once, also loading and prompt evaluation; drops queued steps.
-/// Keeps positions [0, position]; the next token is chosen anew after it.
+/// Keeps positions [0, position]; the next token is chosen anew after it. What is cut off stays as
+/// a branch.
 struct Rewind {
   int position = 0;
 };
@@ -58,6 +59,24 @@ struct SetCapture {
 /// Recomputes one head's whole map from the caches; it arrives as Snapshot::head_map.
 struct RequestHeadMap {
   int layer = 0, head = 0;
+};
+/// Evaluates one token again with every tensor captured; arrives as Snapshot::token_detail.
+/// Answered between tokens too. `lens_top` > 0 adds the logit lens with that many tokens per layer.
+struct InspectToken {
+  int position = 0;
+  int lens_top = 0;
+};
+/// Reads the key and value cache out; arrives as Snapshot::cache_view. Answered between tokens too.
+struct InspectCache {
+  int layer = 0, kv_head = 0, slot = 0;
+};
+/// Makes a kept branch the present line; the line that is left becomes a branch. Nothing is
+/// evaluated until the next token is asked for.
+struct SwitchBranch {
+  int id = 0;
+};
+struct DropBranch {
+  int id = 0;
 };
 /// Injects faults ("rope:off,3", …) from the next evaluation on; replaces those in force, an empty
 /// list restores the true model. The context is cleared and the prompt kept, so that the next Step
@@ -76,7 +95,8 @@ struct DiagnoseNow {};
 
 using Command =
     std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind, ForceToken,
-                 SetSampler, SetCapture, RequestHeadMap, SetFaults, SetDiagnosis, DiagnoseNow>;
+                 SetSampler, SetCapture, RequestHeadMap, InspectToken, InspectCache, SwitchBranch,
+                 DropBranch, SetFaults, SetDiagnosis, DiagnoseNow>;
 
 struct SessionOptions {
   std::string backend = "auto";                              ///< auto, cpu, cuda

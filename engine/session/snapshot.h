@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/capture/cache_stats.h"
 #include "engine/capture/frame.h"
 #include "engine/diagnose/finding.h"
 #include "engine/format/model_file.h"
@@ -80,6 +81,46 @@ struct HeadMap {
   std::vector<float> probabilities;  ///< [n_tokens][n_tokens], zero above the diagonal
 };
 
+/// One row of the logit lens: final norm and head applied to the residual after a layer.
+struct LensRow {
+  int layer = -1;                      ///< −1: the embedding
+  std::vector<capture::TopToken> top;  ///< most likely first
+  float entropy = 0.0F;                ///< bits
+  float final_prob = 0.0F;             ///< of the token that the last layer puts first
+  int final_rank = -1;                 ///< its place here, 0 = first; −1 unknown
+};
+
+/// One token evaluated again on request, with every tensor of it.
+struct TokenDetail {
+  int position = -1;
+  std::int32_t id = -1;
+  std::uint64_t serial = 0;   ///< of its frame
+  capture::PassCapture pass;  ///< tier full: one token, all layers and taps
+  std::vector<LensRow> lens;  ///< embedding, then one per layer; empty when not asked for
+  double eval_ms = 0.0;       ///< what the evaluation cost
+  double lens_ms = 0.0;       ///< what the product with the head cost, all layers in one
+  std::string error;          ///< why there is nothing; empty when there is
+};
+
+/// The key and value cache on request.
+struct CacheView {
+  capture::CacheStats stats;
+  int layer = 0, kv_head = 0, slot = 0;
+  std::vector<float> key, value;  ///< of that slot; empty when there is none
+  std::uint64_t last_serial = 0;  ///< of the newest frame then
+  double ms = 0.0;
+  std::string error;  ///< why there is nothing; empty when there is
+};
+
+/// A line of tokens that was left by a rewind or by taking another token; kept whole.
+struct BranchInfo {
+  int id = 0;                      ///< for SwitchBranch
+  int n_tokens = 0;                ///< its length
+  int fork = 0;                    ///< tokens that it shares with its parent
+  int parent = -1;                 ///< another branch's id; −1: the present line
+  std::vector<std::int32_t> tail;  ///< its first tokens after the fork, at most 16
+};
+
 struct Snapshot {
   std::uint64_t version = 0;  ///< Raised with every publication.
   State state = State::kEmpty;
@@ -107,6 +148,12 @@ struct Snapshot {
   capture::Request capture;
   Timing timing;
   std::shared_ptr<const HeadMap> head_map;
+  std::shared_ptr<const TokenDetail> token_detail;
+  std::shared_ptr<const CacheView> cache_view;
+
+  std::vector<BranchInfo> branches;  ///< oldest first
+  int undo_branch = -1;              ///< what the last rewind left, −1: nothing to undo
+  std::uint64_t branch_bytes = 0;    ///< captured data that only branches hold
 
   std::vector<std::string> faults;  ///< injected on purpose, as given; empty: none
   /// What the checks found, most severe first, symptoms grouped under their roots. Cleared by a new

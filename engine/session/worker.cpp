@@ -31,6 +31,8 @@ bool is_long(const Command& command) {
          std::holds_alternative<Run>(command) || std::holds_alternative<Rewind>(command) ||
          std::holds_alternative<ForceToken>(command) ||
          std::holds_alternative<RequestHeadMap>(command) ||
+         std::holds_alternative<InspectToken>(command) ||
+         std::holds_alternative<InspectCache>(command) ||
          std::holds_alternative<DiagnoseNow>(command);
 }
 
@@ -128,6 +130,7 @@ void Session::Worker::execute(const Queued& item) {
   sequence_ = item.sequence;
   std::visit([this](const auto& command) { handle(command); }, item.command);
   progress_.permille = -1;
+  update_branches();
   set_state(generator_ != nullptr ? State::kIdle : State::kEmpty);
 }
 
@@ -182,7 +185,8 @@ void Session::Worker::publish() {
     const std::size_t per_frame = sizeof(capture::TokenFrame) +
                                   static_cast<std::size_t>(generator_->model().spec.n_layers + 1) *
                                       capture::kNumTaps * sizeof(capture::TapStats);
-    state_.history_bytes = generator_->attention_bytes() + per_frame * generator_->frames().size();
+    state_.history_bytes = generator_->attention_bytes() + per_frame * generator_->frames().size() +
+                           state_.branch_bytes;
     state_.attention_dropped = generator_->attention_dropped();
   }
   auto snapshot = std::make_shared<const Snapshot>(state_);
@@ -236,7 +240,7 @@ Status Session::Worker::load(const std::string& path) {
   state_.prompt.clear();
   state_.fed_text.clear();
   state_.prompt_ids.clear();
-  state_.head_map.reset();
+  forget_views();
   state_.stop_reason = StopReason::kNone;
   state_.timing = {};
   state_.timing.load_s = seconds_since(start);
@@ -248,6 +252,7 @@ Status Session::Worker::load(const std::string& path) {
 void Session::Worker::handle(const Unload& /*command*/) {
   diagnosis_.reset();
   generator_.reset();
+  branches_.clear();
   const std::uint64_t version = state_.version;
   const std::uint64_t session_serial = state_.session_serial;
   const std::uint64_t error_serial = state_.error_serial;
@@ -362,6 +367,7 @@ void Session::Worker::generate(int limit, bool stop_at_end) {
     ++done;
     state_.timing.decode_tok_s = done / std::max(1e-9, seconds_since(start));
     publish();
+    serve_views();
     if (state_.model->tokenizer->is_end(id.value())) {
       state_.stop_reason = StopReason::kEos;
       if (stop_at_end) {
@@ -398,6 +404,9 @@ void Session::Worker::handle(const Rewind& command) {
     return;
   }
   state_.stop_reason = StopReason::kNone;
+  if (command.position >= 0 && command.position + 1 < state_.n_frames) {
+    state_.undo_branch = branches_.keep(generator_->frames());
+  }
   report(generator_->rewind(command.position, stop_));
   diagnosis_->rewind(generator_->frames().size());
   take_findings();
@@ -443,6 +452,9 @@ void Session::Worker::handle(const RequestHeadMap& command) {
       command.head >= spec.n_heads) {
     report(
         usage_error(fmt::format("there is no head {} in layer {}", command.head, command.layer)));
+    return;
+  }
+  if (!report(generator_->catch_up(generator_->frames().size(), stop_))) {
     return;
   }
   auto map = std::make_shared<HeadMap>();

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/session/branches.h"
 #include "engine/session/diagnosis.h"
 #include "engine/session/generator.h"
 #include "engine/session/session.h"
@@ -58,6 +59,10 @@ class Session::Worker {
   void handle(const SetSampler& command);
   void handle(const SetCapture& command);
   void handle(const RequestHeadMap& command);
+  void handle(const InspectToken& command);
+  void handle(const InspectCache& command);
+  void handle(const SwitchBranch& command);
+  void handle(const DropBranch& command);
   void handle(const SetFaults& command);
   void handle(const SetDiagnosis& command);
   void handle(const DiagnoseNow& command);
@@ -74,6 +79,14 @@ class Session::Worker {
   void restart();
   Status deepen();
   void observe();
+  Status inspect(const InspectToken& command, TokenDetail& detail);
+  Status add_lens(int top, TokenDetail& detail);
+  Status inspect(const InspectCache& command, CacheView& view);
+  /// Answers what panels asked for while tokens are generated.
+  void serve_views();
+  void update_branches();
+  /// What belongs to the tokens of a session that ends.
+  void forget_views();
   void take_findings();
   bool report(const Status& status);
   void set_state(State state);
@@ -101,6 +114,7 @@ class Session::Worker {
   std::unique_ptr<Generator> generator_;
   std::unique_ptr<Diagnosis> diagnosis_;  ///< of generator_
   SetDiagnosis diagnosis_settings_;
+  Branches branches_;
   std::stop_token stop_;  ///< of the command in hand
   std::uint64_t sequence_ = 0;
 

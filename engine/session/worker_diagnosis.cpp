@@ -14,7 +14,7 @@ void Session::Worker::restart() {
   }
   diagnosis_->start(state_.prompt_ids.size(), state_.fed_text);
   take_findings();
-  state_.head_map.reset();
+  forget_views();
   state_.stop_reason = StopReason::kNone;
   ++state_.session_serial;
 }

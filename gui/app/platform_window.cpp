@@ -71,6 +71,10 @@ class WindowPlatform final : public Platform {
     return {width, height};
   }
   void install_callbacks();
+  /// Hands a key's modifiers to Dear ImGui as the display server stated them with that key. Its
+  /// backend only knows the modifier keys whose own press it saw: where frames are slow or the focus
+  /// has just come, Ctrl+T would arrive as T. Called after the backend's callback, in the same frame.
+  static void note_modifiers(int key, int action, int mods);
 
   GLFWwindow* window_ = nullptr;
   bool scripted_;
@@ -102,6 +106,12 @@ Status WindowPlatform::start(const PlatformOptions& options) {
   if (!scripted_ && !ImGui_ImplGlfw_InitForVulkan(window_, /*install_callbacks=*/true)) {
     return device_error("Dear ImGui's GLFW backend did not start");
   }
+  if (!scripted_) {
+    glfwSetKeyCallback(window_, [](GLFWwindow* w, int key, int scancode, int action, int mods) {
+      ImGui_ImplGlfw_KeyCallback(w, key, scancode, action, mods);
+      note_modifiers(key, action, mods);
+    });
+  }
   return {};
 }
 
@@ -124,6 +134,18 @@ void WindowPlatform::install_callbacks() {
     self.drops_.insert(self.drops_.end(), paths, paths + count);
     self.events_ = true;
   });
+}
+
+void WindowPlatform::note_modifiers(int key, int action, int mods) {
+  const bool modifier = key >= GLFW_KEY_LEFT_SHIFT && key <= GLFW_KEY_RIGHT_SUPER;
+  if (action == GLFW_RELEASE || modifier) {
+    return;
+  }
+  ImGuiIO& io = ImGui::GetIO();
+  io.AddKeyEvent(ImGuiMod_Ctrl, (mods & GLFW_MOD_CONTROL) != 0);
+  io.AddKeyEvent(ImGuiMod_Shift, (mods & GLFW_MOD_SHIFT) != 0);
+  io.AddKeyEvent(ImGuiMod_Alt, (mods & GLFW_MOD_ALT) != 0);
+  io.AddKeyEvent(ImGuiMod_Super, (mods & GLFW_MOD_SUPER) != 0);
 }
 
 void WindowPlatform::new_frame() {

@@ -59,7 +59,7 @@ Result<StoredState> parse_settings(std::string_view text) {
   read_number(json, "font_scale", 0.5F, 3.0F, s.font_scale);
   read_bool(json, "log_attention", s.log_attention);
   read_bool(json, "show_scores", s.show_scores);
-  read_number(json, "token_color", 0, 2, s.token_color);
+  read_number(json, "token_color", 0, 3, s.token_color);
   read_number(json, "norms_tap", 0, 64, s.norms_tap);
   if (const auto it = json.find("last_folder"); it != json.end() && it->is_string()) {
     s.last_folder = it->get<std::string>();

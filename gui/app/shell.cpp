@@ -51,7 +51,7 @@ void Shell::load(const std::string& path) {
     browser_.open(absolute.string(), ui_.settings.recent);
     return;
   }
-  message_.clear();
+  ui_.notice.clear();
   session_.send(session::LoadModel{absolute.string()});
 }
 
@@ -66,8 +66,8 @@ void Shell::set_prompt(std::string text, bool chat, bool evaluate) {
 
 void Shell::notify(std::string text) {
   spdlog::warn("{}", text);
-  message_ = std::move(text);
-  message_of_session_ = false;
+  ui_.notice = std::move(text);
+  notice_of_session_ = false;
 }
 
 void Shell::follow_session() {
@@ -76,12 +76,12 @@ void Shell::follow_session() {
   if (snapshot.error_serial != seen_error_) {
     seen_error_ = snapshot.error_serial;
     if (!snapshot.error.empty()) {
-      message_ = snapshot.error;
-      message_of_session_ = true;
+      ui_.notice = snapshot.error;
+      notice_of_session_ = true;
     }
-  } else if (message_of_session_ && snapshot.error.empty()) {
-    message_.clear();  // what was asked for next went well
-    message_of_session_ = false;
+  } else if (notice_of_session_ && snapshot.error.empty()) {
+    ui_.notice.clear();  // what was asked for next went well
+    notice_of_session_ = false;
   }
   if (snapshot.model != seen_model_) {
     seen_model_ = snapshot.model;
@@ -122,7 +122,7 @@ void Shell::register_states() {
   const session::Snapshot& snapshot = *ui_.snapshot;
   WidgetRegistry& widgets = ui_.widgets;
   widgets.state("app/state", state_name(snapshot.state));
-  widgets.state("app/error", message_);
+  widgets.state("app/error", ui_.notice);
   widgets.state("app/steps", std::to_string(snapshot.n_generated));
   widgets.state("app/tokens", std::to_string(snapshot.n_frames));
   widgets.state("app/stop_reason", session::stop_reason_name(snapshot.stop_reason));
@@ -137,6 +137,7 @@ void Shell::register_states() {
   widgets.state("selection/position", std::to_string(ui_.selection.position));
   widgets.state("selection/shown", std::to_string(ui_.shown_position()));
   widgets.state("selection/layer", std::to_string(ui_.selection.layer));
+  widgets.state("selection/tensor", ui_.selection.tensor);
   widgets.state("selection/head", std::to_string(ui_.selection.head));
   for (const auto& [id, value] : extra_states_) {
     widgets.state(id, value);
@@ -244,7 +245,7 @@ void Shell::perform(Action action) {
       ui_.requests.show_keys = true;
       break;
     case Action::kDismiss:
-      message_.clear();
+      ui_.notice.clear();
       break;
   }
 }
@@ -267,6 +268,10 @@ ShellRequests Shell::after_frame() {
   }
   if (asked.show_keys) {
     keys_visible_ = !keys_visible_;
+  }
+  if (!asked.show_tab.empty()) {
+    wanted_tab_ = asked.show_tab;
+    asked.redraw = true;
   }
   if (!asked.open_path.empty()) {
     load(asked.open_path);

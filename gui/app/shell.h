@@ -45,7 +45,7 @@ class Shell {
   void set_prompt(std::string text, bool chat, bool evaluate);
   /// Shows a message until it is dismissed.
   void notify(std::string text);
-  [[nodiscard]] const std::string& message() const { return message_; }
+  [[nodiscard]] const std::string& message() const { return ui_.notice; }
   [[nodiscard]] bool dialog_running() const { return system_dialog_.running(); }
   /// Extra states for scripts, such as "app/validation_errors".
   void set_state(const std::string& id, std::string value) { extra_states_[id] = std::move(value); }
@@ -73,8 +73,8 @@ class Shell {
   FileBrowser browser_;
   SystemDialog system_dialog_;
   float scale_ = 1.0F;
-  std::string message_;
-  bool message_of_session_ = false;
+  std::string wanted_tab_;  ///< to be opened by the next frame
+  bool notice_of_session_ = false;
   std::uint64_t seen_error_ = 0;
   std::shared_ptr<const session::ModelInfo> seen_model_;
   std::string wanted_prompt_;

@@ -56,8 +56,13 @@ void Shell::draw_bottom(const Rect& rect) {
       if (entry.place != Place::kBottom) {
         continue;
       }
+      const bool wanted = wanted_tab_ == entry.panel->id();
       const bool open = ImGui::BeginTabItem(
-          fmt::format("{}###{}", entry.panel->title(), entry.panel->id()).c_str());
+          fmt::format("{}###{}", entry.panel->title(), entry.panel->id()).c_str(), nullptr,
+          wanted ? ImGuiTabItemFlags_SetSelected : ImGuiTabItemFlags_None);
+      if (wanted) {
+        wanted_tab_.clear();
+      }
       ui_.widgets.mark(std::string("tab/") + entry.panel->id());
       if (open) {
         ui_.widgets.state("tab/selected", entry.panel->id());
@@ -145,7 +150,7 @@ void Shell::draw_splitters(const Layout& layout, float width, float height) {
 }
 
 void Shell::draw_message() {
-  if (message_.empty()) {
+  if (ui_.notice.empty()) {
     return;
   }
   const Palette& c = colors(ui_);
@@ -168,16 +173,16 @@ void Shell::draw_message() {
   ImGui::Indent(6.0F * scale_);
   const float button_space = button_size(ui_, "Dismiss").x + 14.0F * scale_;
   ImGui::PushTextWrapPos(ImGui::GetCursorPosX() + ImGui::GetContentRegionAvail().x - button_space);
-  ImGui::TextUnformatted(message_.c_str());
+  ImGui::TextUnformatted(ui_.notice.c_str());
   ImGui::PopTextWrapPos();
   ui_.widgets.mark("notice");
-  ui_.widgets.state("notice", message_);
+  ui_.widgets.state("notice", ui_.notice);
   ImGui::SameLine();
   ImGui::SetCursorPosX(ImGui::GetCursorPosX() + ImGui::GetContentRegionAvail().x -
                        button_size(ui_, "Dismiss").x);
   if (button(ui_, "notice/dismiss", "Dismiss", Look::kPlain,
              fmt::format("Hide this message  ·  {}", key_text(Action::kDismiss)))) {
-    message_.clear();
+    ui_.notice.clear();
   }
   ImGui::End();
   ImGui::PopStyleColor();

@@ -143,6 +143,9 @@ void go_to(Ui& ui, const diagnose::Finding& finding) {
     ui.selection.head_open = true;
   }
   ui.selection.key_position = target.key;
+  if (!finding.tensor.empty()) {
+    ui.selection.tensor = finding.tensor;
+  }
 }
 
 void set_faults(Ui& ui, std::vector<std::string> faults) {

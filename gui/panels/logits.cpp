@@ -7,9 +7,11 @@
 #include <cmath>
 
 #include "gui/panels/actions.h"
+#include "gui/panels/lens.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/plot.h"
 #include "gui/panels/widgets.h"
+#include "gui/view/export_text.h"
 #include "gui/view/frames.h"
 #include "gui/view/logits_view.h"
 #include "gui/view/text.h"
@@ -31,7 +33,9 @@ class LogitsPanel final : public Panel {
   void bar(Ui& ui, const view::LogitBar& bar, const Columns& at, const std::string& name);
   static void padded(Ui& ui, const view::LogitBars& bars, const Columns& at);
   void confirm(Ui& ui);
-  void series(Ui& ui);
+  /// `below`: height that the plots leave for what follows.
+  void series(Ui& ui, float below);
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
   view::LogitSeries series_;
   std::int32_t branch_id_ = -1;
@@ -148,10 +152,22 @@ void LogitsPanel::confirm(Ui& ui) {
   ImGui::EndPopup();
 }
 
-void LogitsPanel::series(Ui& ui) {
+std::string LogitsPanel::csv(const Ui& ui) const {
+  const view::LogitBars bars = view::logit_bars(*ui.snapshot, ui.shown_position(), 32);
+  std::string all = "rank,id,token,logit,probability,next\n";
+  for (const view::LogitBar& bar : bars.bars) {
+    all += view::csv_line({fmt::format("{}", bar.rank + 1), fmt::format("{}", bar.id),
+                           view::quoted_token(tokenizer_of(ui), bar.id),
+                           fmt::format("{:.9g}", bar.logit), fmt::format("{:.9g}", bar.prob),
+                           bar.chosen ? "yes" : "no"});
+  }
+  return bars.bars.empty() ? std::string() : all;
+}
+
+void LogitsPanel::series(Ui& ui, float below) {
   const Palette& c = colors(ui);
   series_.update(*ui.snapshot);
-  const float room = ImGui::GetContentRegionAvail().y;
+  const float room = ImGui::GetContentRegionAvail().y - below;
   const float titles =
       2.0F * (ImGui::GetFrameHeightWithSpacing() + ImGui::GetTextLineHeightWithSpacing());
   const float height = std::clamp((room - titles) / 2.0F, px(ui, 48.0F), px(ui, 120.0F));
@@ -215,7 +231,9 @@ void LogitsPanel::draw(Ui& ui) {
   const float room = ImGui::GetContentRegionAvail().y;
   // The plots below keep at least what makes them readable; the list takes what is left.
   const float plots = px(ui, 210.0F);
-  const int rows = std::clamp(static_cast<int>((room - plots) / row) - 2, 3, 16);
+  const float line = ImGui::GetTextLineHeightWithSpacing();
+  const float lens = ui.settings.lens ? std::clamp(room * 0.4F, px(ui, 170.0F), px(ui, 420.0F)) : line;
+  const int rows = std::clamp(static_cast<int>((room - plots - lens) / row) - 2, 5, 16);
   ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {ImGui::GetStyle().ItemSpacing.x, 0.0F});
   const float right = right_edge();
   Columns at{};
@@ -258,7 +276,12 @@ void LogitsPanel::draw(Ui& ui) {
   ImGui::PopStyleVar();
   ImGui::Dummy({0.0F, px(ui, 2.0F)});
   const FontScope usual(ui.fonts.regular);
-  series(ui);
+  series(ui, lens);
+  if (ImGui::BeginChild("lens", {0.0F, std::max(ImGui::GetContentRegionAvail().y, lens)}, 0,
+                        ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse)) {
+    draw_lens(ui);
+  }
+  ImGui::EndChild();
 }
 
 }  // namespace

@@ -147,7 +147,8 @@ void StatusBar::draw(Ui& ui) {
                                    : s.state == State::kRunning    ? "running"
                                                                    : "idle");
   ui.widgets.state("status/stop_reason", session::stop_reason_name(s.stop_reason));
-  if (failed) {
+  // The notice over the window says it already; here it stays once that is gone.
+  if (failed && ui.notice != s.error) {
     error(ui, right);
   } else if (!smooth.empty()) {
     ImGui::SameLine(0.0F, px(ui, 18.0F));

@@ -1,21 +1,29 @@
-// Tensors tab: the file's tensors with search, and one tensor's statistics, histogram and first
-// values, computed a slice per frame. UI thread.
+// Tensors tab: the file's tensors and the captured taps of the shown token, as a tree with search;
+// value maps of one tensor, or of two and their difference; statistics and exact values. Everything
+// that reads tensors runs on the tensor worker. UI thread.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
+#include "gui/panels/inspect.h"
 #include "gui/panels/panels.h"
+#include "gui/panels/tensor_detail.h"
+#include "gui/panels/tensor_map.h"
 #include "gui/panels/widgets.h"
-#include "gui/view/tensor_scan.h"
+#include "gui/view/tensor_tree.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
 namespace {
 
-/// Values decoded per frame: about 3 ms of float16 on one core.
-constexpr std::uint64_t kBudget = 1U << 20U;
+using view::TensorSource;
+using Kind = view::TreeRow::Kind;
+
+constexpr std::array<const char*, 4> kOverlays{"values", "NaN and Inf", "zeros", "sign"};
+constexpr std::array<const char*, 3> kPools{"largest |x|", "mean", "any zero"};
 
 class TensorsPanel final : public Panel {
  public:
@@ -24,210 +32,376 @@ class TensorsPanel final : public Panel {
   void draw(Ui& ui) override;
 
  private:
-  void follow_model(Ui& ui);
+  void follow(Ui& ui);
+  TensorSource::Ptr find(Ui& ui, const std::string& key) const;
+  void show(Ui& ui, const std::string& key);
   void list(Ui& ui);
-  void detail(Ui& ui);
-  void histogram(Ui& ui, float height);
+  void row(Ui& ui, const view::TreeRow& row);
+  void toolbar(Ui& ui);
+  void maps(Ui& ui, ImVec2 room);
+  void compare_with(const std::string& key) { second_key_ = key == second_key_ ? "" : key; }
 
+  view::TensorWorker worker_;
   std::shared_ptr<const format::ModelFile> file_;
+  std::shared_ptr<const session::TokenDetail> taps_;
+  std::set<std::string> open_{"weights", "taps"};
   std::string search_;
-  std::vector<std::size_t> shown_;  ///< indices of the tensors that match
-  view::TensorScan scan_;
+  std::vector<view::TreeRow> rows_;
+  bool stale_ = true;       ///< rows_ must be made again
+  std::string key_;         ///< shown
+  std::string second_key_;  ///< compared with; empty: none
+  std::string scroll_to_;   ///< row to bring into view
+  std::string difference_error_;
+  std::array<TensorSource::Ptr, view::TensorWorker::kSlots> sources_;
+  std::array<TensorMap, view::TensorWorker::kSlots> maps_;
+  TensorLook look_;
+  TensorDetail detail_;
 };
 
-void TensorsPanel::follow_model(Ui& ui) {
+TensorSource::Ptr TensorsPanel::find(Ui& /*ui*/, const std::string& key) const {
+  if (key.starts_with("tap/")) {
+    for (std::size_t i = 0; taps_ != nullptr && i < taps_->pass.tensors.size(); ++i) {
+      const capture::FullTensor& t = taps_->pass.tensors[i];
+      if (view::tap_key(t.tap, t.layer) == key) {
+        return TensorSource::tap(taps_, i);
+      }
+    }
+    return nullptr;
+  }
+  const format::TensorInfo* tensor = file_ != nullptr ? file_->find_tensor(key) : nullptr;
+  return tensor != nullptr ? TensorSource::weight(file_, *tensor) : nullptr;
+}
+
+/// Takes over the model, the captured token and the shared selection.
+void TensorsPanel::follow(Ui& ui) {
   const session::ModelInfo* model = ui.snapshot->model.get();
   const auto file = model != nullptr ? model->file : nullptr;
+  bool renew = false;
   if (file != file_) {
     file_ = file;
-    scan_.clear();
-    shown_.clear();
+    taps_.reset();
+    key_.clear();
+    second_key_.clear();
     search_.clear();
-    for (std::size_t i = 0; file_ != nullptr && i < file_->tensors.size(); ++i) {
-      shown_.push_back(i);
+    sources_ = {};
+    stale_ = true;
+  }
+  const bool taps_open = open_.contains("taps") || key_.starts_with("tap/");
+  if (taps_open && ui.snapshot->n_frames > 0) {
+    const auto detail = want_detail(ui, false).detail;
+    if (detail != taps_ && detail != nullptr && detail->error.empty()) {
+      taps_ = detail;
+      stale_ = true;
+      renew = key_.starts_with("tap/") || second_key_.starts_with("tap/");
     }
+  }
+  if (ui.snapshot->n_frames == 0 && taps_ != nullptr) {
+    taps_.reset();
+    stale_ = true;
+    renew = true;
+  }
+  const bool other = ui.selection.tensor != key_;
+  if (other) {
+    key_ = ui.selection.tensor;
+    scroll_to_ = key_;
+    const int layer = view::layer_of_name(key_);
+    if (!key_.starts_with("tap/") && layer >= 0 &&
+        open_.insert(fmt::format("weights/{}", layer)).second) {
+      stale_ = true;
+    }
+    look_.picked = -1;
+  }
+  const std::string second = sources_[1] != nullptr ? sources_[1]->key : std::string();
+  if (other || renew || second != second_key_) {
+    const auto before = sources_[0];
+    sources_[0] = find(ui, key_);
+    sources_[1] = second_key_.empty() ? nullptr : find(ui, second_key_);
+    sources_[2] = nullptr;
+    difference_error_.clear();
+    if (sources_[0] != nullptr && sources_[1] != nullptr) {
+      auto difference = TensorSource::difference(sources_[0], sources_[1]);
+      if (difference.ok()) {
+        sources_[2] = std::move(difference).value();
+      } else {
+        difference_error_ = difference.error().message;
+      }
+    } else if (!second_key_.empty() && sources_[1] == nullptr) {
+      second_key_.clear();
+    }
+    const auto& now = sources_[0];
+    if (now != nullptr &&
+        (before == nullptr || before->rows != now->rows || before->cols != now->cols)) {
+      look_.view = view::fit_view(now->rows, now->cols);
+      look_.fitted = true;
+    }
+    for (std::size_t i = 0; i < sources_.size(); ++i) {
+      worker_.look_at(i, sources_[i]);
+    }
+  }
+  if (worker_.busy()) {
+    ui.requests.redraw = true;
+  }
+}
+
+void TensorsPanel::show(Ui& ui, const std::string& key) {
+  ui.selection.tensor = key;
+  scroll_to_.clear();
+}
+
+void TensorsPanel::row(Ui& ui, const view::TreeRow& row) {
+  const Palette& c = colors(ui);
+  ImGui::TableNextRow();
+  ImGui::TableNextColumn();
+  ImGui::PushID(row.key.c_str());
+  const float indent = px(ui, 14.0F) * static_cast<float>(row.depth);
+  const bool group = row.kind == Kind::kGroup;
+  const std::string label = (group ? (row.open ? "▾ " : "▸ ") : "") + row.label;
+  if (indent > 0.0F) {
+    ImGui::Indent(indent);
+  }
+  if (ImGui::Selectable(label.c_str(), !group && row.key == key_,
+                        ImGuiSelectableFlags_SpanAllColumns)) {
+    if (!group) {
+      show(ui, row.key);
+    } else if (!open_.erase(row.key)) {
+      open_.insert(row.key);
+      stale_ = true;
+    }
+    stale_ = stale_ || group;
+  }
+  ui.widgets.mark(fmt::format("tensors/row/{}", row.key));
+  if (!group && ImGui::IsItemClicked(ImGuiMouseButton_Right)) {
+    compare_with(row.key);
+  }
+  if (!group && row.key == scroll_to_) {
+    ImGui::SetScrollHereY(0.4F);
+    scroll_to_.clear();
+  }
+  if (indent > 0.0F) {
+    ImGui::Unindent(indent);
+  }
+  ImGui::PopID();
+  if (group) {
+    ImGui::TableNextColumn();
+    ImGui::TableNextColumn();
+    text(c.faint, fmt::format("{}", row.inside));
+    return;
+  }
+  if (row.key == second_key_) {
+    ImGui::TableSetBgColor(ImGuiTableBgTarget_RowBg0, mix(c.panel, c.warn, 0.18F));
+  }
+  if (row.kind == Kind::kWeight) {
+    const format::TensorInfo& t = file_->tensors[row.index];
+    tip(fmt::format("{}\n{} at file offset {:#x}\nRight-click: compare with the shown tensor",
+                    t.name, view::bytes_text(t.data.size()), t.offset));
+    const DTypeInfo& type = dtype_info(t.dtype);
+    ImGui::TableNextColumn();
+    text(type.decodable ? c.quiet : c.warn, type.name);
+    ImGui::TableNextColumn();
+    text(c.quiet, format::shape_text(t.shape));
+  } else {
+    const capture::FullTensor& t = taps_->pass.tensors[row.index];
+    tip("Captured by evaluating this token again\nRight-click: compare with the shown tensor");
+    ImGui::TableNextColumn();
+    text(c.quiet, "F32");
+    ImGui::TableNextColumn();
+    text(c.quiet, format::shape_text({t.shape.begin(), t.shape.end()}));
   }
 }
 
 void TensorsPanel::list(Ui& ui) {
-  const Palette& c = colors(ui);
-  if (search_field(ui, "tensors/search", search_, "search name, type or shape",
-                   std::min(px(ui, 280.0F), ImGui::GetContentRegionAvail().x))) {
-    shown_.clear();
-    for (std::size_t i = 0; i < file_->tensors.size(); ++i) {
-      const format::TensorInfo& t = file_->tensors[i];
-      if (view::contains_ci(t.name, search_) ||
-          view::contains_ci(dtype_info(t.dtype).name, search_) ||
-          view::contains_ci(format::shape_text(t.shape), search_)) {
-        shown_.push_back(i);
+  const float width = ImGui::GetContentRegionAvail().x;
+  if (search_field(ui, "tensors/search", search_, "search name, type or shape", width)) {
+    stale_ = true;
+  }
+  if (stale_) {
+    rows_ = view::tensor_tree(file_.get(), taps_.get(), open_, search_);
+    stale_ = false;
+  }
+  constexpr ImGuiTableFlags kFlags = ImGuiTableFlags_ScrollY | ImGuiTableFlags_SizingStretchProp;
+  const FontScope font(ui.fonts.mono, 0.92F);
+  if (!ImGui::BeginTable("tensors", 3, kFlags)) {
+    return;
+  }
+  ImGui::TableSetupColumn("Name", 0, 2.4F);
+  ImGui::TableSetupColumn("Type", ImGuiTableColumnFlags_WidthFixed, ImGui::CalcTextSize("Q8_0M").x);
+  ImGui::TableSetupColumn("Shape", 0, 1.1F);
+  ImGuiListClipper clipper;
+  clipper.Begin(static_cast<int>(rows_.size()));
+  if (!scroll_to_.empty()) {
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      if (rows_[i].key == scroll_to_) {
+        clipper.IncludeItemByIndex(static_cast<int>(i));
       }
     }
   }
-  ImGui::SameLine(0.0F, px(ui, 10.0F));
-  text(c.quiet, fmt::format("{} of {} tensors · {}", shown_.size(), file_->tensors.size(),
-                            view::bytes_text(file_->file_bytes)));
-  constexpr ImGuiTableFlags kFlags = ImGuiTableFlags_ScrollY | ImGuiTableFlags_RowBg |
-                                     ImGuiTableFlags_BordersInnerH |
-                                     ImGuiTableFlags_SizingStretchProp;
-  if (!ImGui::BeginTable("tensors", 5, kFlags)) {
-    return;
-  }
-  ImGui::TableSetupScrollFreeze(0, 1);
-  ImGui::TableSetupColumn("Name", 0, 3.0F);
-  ImGui::TableSetupColumn("Type", 0, 0.7F);
-  ImGui::TableSetupColumn("Shape", 0, 1.4F);
-  ImGui::TableSetupColumn("Size", 0, 0.9F);
-  ImGui::TableSetupColumn("File offset", 0, 1.2F);
-  ImGui::TableHeadersRow();
-  {
-    const FontScope font(ui.fonts.mono);
-    ImGuiListClipper clipper;
-    clipper.Begin(static_cast<int>(shown_.size()));
-    while (clipper.Step()) {
-      for (int i = clipper.DisplayStart; i < clipper.DisplayEnd; ++i) {
-        const format::TensorInfo& t = file_->tensors[shown_[static_cast<std::size_t>(i)]];
-        ImGui::TableNextRow();
-        ImGui::TableNextColumn();
-        ImGui::PushID(i);
-        if (ImGui::Selectable(t.name.c_str(), scan_.tensor() == &t,
-                              ImGuiSelectableFlags_SpanAllColumns)) {
-          scan_.start(file_, t);
-        }
-        ImGui::PopID();
-        ui.widgets.mark(fmt::format("tensors/row/{}", t.name));
-        const DTypeInfo& type = dtype_info(t.dtype);
-        ImGui::TableNextColumn();
-        text(type.decodable ? c.text : c.warn, type.name);
-        ImGui::TableNextColumn();
-        text(c.text, format::shape_text(t.shape));
-        ImGui::TableNextColumn();
-        text(c.quiet, view::bytes_text(t.data.size()));
-        ImGui::TableNextColumn();
-        text(c.quiet, fmt::format("{:#x}", t.offset));
-      }
+  while (clipper.Step()) {
+    for (int i = clipper.DisplayStart; i < clipper.DisplayEnd && !stale_; ++i) {
+      row(ui, rows_[static_cast<std::size_t>(i)]);
     }
   }
   ImGui::EndTable();
 }
 
-void TensorsPanel::histogram(Ui& ui, float height) {
+void TensorsPanel::toolbar(Ui& ui) {
   const Palette& c = colors(ui);
-  const ImVec2 min = ImGui::GetCursorScreenPos();
-  const ImVec2 size{std::max(ImGui::GetContentRegionAvail().x, 1.0F), height};
-  ImGui::InvisibleButton("histogram", size);
-  ui.widgets.mark("tensors/histogram");
-  ImDrawList* draw = ImGui::GetWindowDrawList();
-  draw->AddRectFilled(min, {min.x + size.x, min.y + size.y}, c.plot, px(ui, 3.0F));
-  std::uint64_t most = 1;
-  for (const std::uint64_t n : scan_.histogram) {
-    most = std::max(most, n);
-  }
-  const float pitch = size.x / static_cast<float>(view::TensorScan::kBins);
-  // The logarithm keeps the tails visible: a single outlier still has a bar.
-  const double full = std::log1p(static_cast<double>(most));
-  for (std::size_t i = 0; i < view::TensorScan::kBins; ++i) {
-    const double part = std::log1p(static_cast<double>(scan_.histogram[i])) / full;
-    const float x = min.x + static_cast<float>(i) * pitch;
-    const float bar = static_cast<float>(part) * (size.y - px(ui, 4.0F));
-    draw->AddRectFilled({x, min.y + size.y - bar}, {x + pitch - 1.0F, min.y + size.y},
-                        mix(c.plot, c.accent, 0.75F));
-  }
-  if (ImGui::IsItemHovered() && ImGui::BeginTooltip()) {
-    const float at = (ImGui::GetIO().MousePos.x - min.x) / pitch;
-    const auto bin = static_cast<std::size_t>(
-        std::clamp(at, 0.0F, static_cast<float>(view::TensorScan::kBins - 1)));
-    const double width =
-        (double{scan_.max} - double{scan_.min}) / static_cast<double>(view::TensorScan::kBins);
-    const double from = double{scan_.min} + width * static_cast<double>(bin);
-    fact(ui, "values",
-         fmt::format("{} … {}", view::number_text(from), view::number_text(from + width)));
-    fact(ui, "count", view::grouped(scan_.histogram[bin]));
-    ImGui::EndTooltip();
-  }
-  const FontScope font(ui.fonts.mono, 0.86F);
-  text(c.quiet, view::number_text(double{scan_.min}));
+  const auto& source = sources_[0];
+  combo(ui, "tensors/overlay", "show: ", look_.overlay, kOverlays.data(),
+        static_cast<int>(kOverlays.size()));
+  tip("What the colours say: the values, or where one kind of value stands");
   ImGui::SameLine(0.0F, px(ui, 12.0F));
-  text(c.faint, "count, logarithmic");
-  mono_right(ui, c.quiet, view::number_text(double{scan_.max}), right_edge());
+  combo(ui, "tensors/pool", "pixel: ", look_.pool, kPools.data(), static_cast<int>(kPools.size()));
+  tip("What a pixel says that covers many values");
+  ImGui::SameLine(0.0F, px(ui, 12.0F));
+  if (button(ui, "tensors/fit", "All", look_.fitted ? Look::kOn : Look::kPlain,
+             "Show the whole tensor (double-click in the map)")) {
+    look_.view = view::fit_view(source->rows, source->cols);
+    look_.fitted = true;
+  }
+  ImGui::SameLine(0.0F, px(ui, 4.0F));
+  const auto zoom = [&](const char* id, const char* label, double factor, const char* help) {
+    if (button(ui, id, label, Look::kPlain, help)) {
+      look_.view = view::zoom_view(look_.view, factor, 0.5, 0.5, source->rows, source->cols);
+      look_.fitted = false;
+    }
+    ImGui::SameLine(0.0F, px(ui, 4.0F));
+  };
+  zoom("tensors/zoom in", "+", 2.0, "Closer (wheel up)");
+  zoom("tensors/zoom out", "−", 0.5, "Farther (wheel down)");
+  const std::string label = second_key_.empty() ? "Compare…" : "Stop comparing";
+  ImGui::SameLine(0.0F, px(ui, 12.0F));
+  if (button(ui, "tensors/compare", label, second_key_.empty() ? Look::kPlain : Look::kOn,
+             "Show another tensor of the same shape beside this one, and their difference. "
+             "Right-click a tensor in the list, or choose here.")) {
+    if (second_key_.empty()) {
+      ImGui::OpenPopup("compare popup");
+    } else {
+      second_key_.clear();
+    }
+  }
+  if (begin_popup("compare popup")) {
+    text(c.quiet, "Other tensors of this shape");
+    int shown = 0;
+    if (ImGui::BeginChild("candidates", {px(ui, 320.0F), px(ui, 260.0F)})) {
+      const auto candidate = [&](const std::string& key, bool fits) {
+        if (fits && key != source->key && shown++ < 400) {
+          if (ImGui::Selectable(key.c_str())) {
+            second_key_ = key;
+            ImGui::CloseCurrentPopup();
+          }
+          ui.widgets.mark("tensors/compare/" + key);
+        }
+      };
+      for (const format::TensorInfo& t : file_->tensors) {
+        candidate(t.name, t.shape == source->shape);
+      }
+      for (std::size_t i = 0; taps_ != nullptr && i < taps_->pass.tensors.size(); ++i) {
+        const auto tap = TensorSource::tap(taps_, i);
+        candidate(tap->key, tap->rows == source->rows && tap->cols == source->cols);
+      }
+      if (shown == 0) {
+        text(c.quiet, "none has the same shape");
+      }
+    }
+    ImGui::EndChild();
+    ImGui::EndPopup();
+  }
 }
 
-void TensorsPanel::detail(Ui& ui) {
+void TensorsPanel::maps(Ui& ui, ImVec2 room) {
   const Palette& c = colors(ui);
-  const format::TensorInfo* t = scan_.tensor();
-  if (t == nullptr) {
-    empty_state(ui, "tensors/detail", "No tensor selected",
-                "Click a row: its statistics, histogram and first values then stand here.");
-    return;
+  look_.hovered = -1;
+  if (look_.fitted) {
+    look_.view = view::fit_view(sources_[0]->rows, sources_[0]->cols);
   }
-  if (!scan_.advance(kBudget)) {
-    ui.requests.redraw = true;
+  const float line = ImGui::GetTextLineHeightWithSpacing();
+  const int n = sources_[1] == nullptr ? 1 : sources_[2] == nullptr ? 2 : 3;
+  const float gap = px(ui, 8.0F);
+  const float width = (room.x - gap * static_cast<float>(n - 1)) / static_cast<float>(n);
+  const float titles = n > 1 ? line : 0.0F;
+  const float height = std::max(room.y - line - titles, px(ui, 30.0F));
+  const ImVec2 start = ImGui::GetCursorPos();
+  constexpr std::array<const char*, 3> kIds{"tensors/map", "tensors/map/second",
+                                            "tensors/map/difference"};
+  for (int i = 0; i < n; ++i) {
+    const auto slot = static_cast<std::size_t>(i);
+    const float x = start.x + (width + gap) * static_cast<float>(i);
+    if (n > 1) {
+      ImGui::SetCursorPos({x, start.y});
+      ImGui::PushClipRect(
+          ImGui::GetCursorScreenPos(),
+          {ImGui::GetCursorScreenPos().x + width, ImGui::GetCursorScreenPos().y + line * 2.0F},
+          true);
+      text(i == 2 ? c.warn : c.quiet, i == 2 ? "difference" : sources_[slot]->name);
+      ImGui::PopClipRect();
+    }
+    ImGui::SetCursorPos({x, start.y + titles});
+    maps_[slot].draw(ui, kIds[slot], worker_, slot, sources_[slot], look_, {width, height}, i == 2);
   }
-  mono(ui, c.text, t->name);
-  text(c.quiet, fmt::format("{} · {} · {} values", dtype_info(t->dtype).name,
-                            format::shape_text(t->shape), view::grouped(t->n_elements)));
-  if (scan_.failed()) {
-    ImGui::PushTextWrapPos();
-    text(c.error, scan_.error());
-    ImGui::PopTextWrapPos();
-    return;
+  ImGui::SetCursorPos({start.x, start.y + titles + height + px(ui, 2.0F)});
+  const FontScope font(ui.fonts.mono, 0.82F);
+  const view::MapView& v = look_.view;
+  std::string where = fmt::format("rows {:.0f} … {:.0f} of {} · columns {:.0f} … {:.0f} of {}",
+                                  v.row, v.row + v.rows - 1.0, sources_[0]->rows, v.col,
+                                  v.col + v.cols - 1.0, sources_[0]->cols);
+  if (!difference_error_.empty()) {
+    where = difference_error_;
+  } else if (const auto scan = worker_.scan(2); n == 3 && scan != nullptr) {
+    const auto first = worker_.scan(0);
+    const double base = first != nullptr ? first->l2() : 0.0;
+    const double most = std::max(std::fabs(double{scan->min}), std::fabs(double{scan->max}));
+    where = fmt::format("largest |difference| {} · relative L2 {}", view::number_text(most),
+                        base > 0.0 ? view::number_text(scan->l2() / base) : "—");
+    ui.widgets.state("tensors/difference/max", view::number_text(most));
   }
-  ui.widgets.state("tensors/selected", t->name);
-  ui.widgets.state("tensors/progress", fmt::format("{:.0f}", scan_.progress() * 100.0));
-  ui.widgets.state("tensors/mean", view::number_text(scan_.mean()));
-  ui.widgets.state("tensors/non_finite", fmt::format("{}", scan_.nan + scan_.inf));
-  if (!scan_.done()) {
-    ImGui::ProgressBar(static_cast<float>(scan_.progress()), {-1.0F, px(ui, 4.0F)}, "");
-  }
-  const float half = ImGui::GetContentRegionAvail().x * 0.5F;
-  const auto pair = [&](const char* a, const std::string& va, const char* b, const std::string& vb,
-                        ImU32 color_b) {
-    const float x = ImGui::GetCursorPosX();
-    text(c.quiet, a);
-    mono_right(ui, c.text, va, x + half - px(ui, 14.0F));
-    ImGui::SameLine(x + half);
-    text(c.quiet, b);
-    mono_right(ui, color_b, vb, x + 2.0F * half);
-  };
-  const auto num = [](double v) { return view::number_text(v); };
-  pair("mean", num(scan_.mean()), "NaN", view::grouped(scan_.nan), scan_.nan ? c.error : c.text);
-  pair("deviation", num(scan_.deviation()), "infinite", view::grouped(scan_.inf),
-       scan_.inf ? c.error : c.text);
-  pair("minimum", num(double{scan_.min}), "zeros", view::grouped(scan_.zeros), c.text);
-  pair("maximum", num(double{scan_.max}), "subnormal", view::grouped(scan_.subnormal), c.text);
-  if (scan_.statistics_ready()) {
-    histogram(ui, std::clamp(ImGui::GetContentRegionAvail().y - px(ui, 76.0F), px(ui, 40.0F),
-                             px(ui, 140.0F)));
-  }
-  std::string first;
-  for (const float value : scan_.first) {
-    first += view::number_text(double{value}) + "  ";
-  }
-  const FontScope font(ui.fonts.mono, 0.9F);
-  ImGui::PushTextWrapPos();
-  text(c.quiet, "first values  " + first);
-  ImGui::PopTextWrapPos();
+  text(difference_error_.empty() ? c.quiet : c.warn, where);
 }
 
 void TensorsPanel::draw(Ui& ui) {
-  follow_model(ui);
+  follow(ui);
   ui.widgets.state("tensors/count",
                    fmt::format("{}", file_ != nullptr ? file_->tensors.size() : 0));
+  ui.widgets.state("tensors/taps",
+                   fmt::format("{}", taps_ != nullptr ? taps_->pass.tensors.size() : 0));
+  ui.widgets.state("tensors/busy", worker_.busy() ? "yes" : "no");
   if (file_ == nullptr) {
     empty_state(ui, "tensors", "No tensors",
                 "Open a model: every tensor of its file is listed with type, shape and place, and "
-                "can be looked into.");
+                "can be looked into. With tokens evaluated, what every layer computed stands here "
+                "too.");
     return;
   }
   const ImVec2 room = ImGui::GetContentRegionAvail();
-  const float right = std::clamp(room.x * 0.34F, px(ui, 250.0F), px(ui, 560.0F));
-  const float gap = px(ui, 18.0F);
-  if (ImGui::BeginChild("list", {std::max(room.x - right - gap, 1.0F), room.y})) {
+  const float left = std::clamp(room.x * 0.24F, px(ui, 210.0F), px(ui, 420.0F));
+  const float right = std::clamp(room.x * 0.25F, px(ui, 240.0F), px(ui, 460.0F));
+  const float gap = px(ui, 14.0F);
+  constexpr ImGuiWindowFlags kStill =
+      ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse;
+  if (ImGui::BeginChild("list", {left, room.y}, 0, kStill)) {
     list(ui);
   }
   ImGui::EndChild();
   ImGui::SameLine(0.0F, gap);
+  if (sources_[0] == nullptr) {
+    if (ImGui::BeginChild("nothing", {0.0F, room.y})) {
+      empty_state(
+          ui, "tensors/detail",
+          key_.starts_with("tap/") ? "That tap was not captured here" : "No tensor selected",
+          "Click a row: its values as a map, its statistics, histogram and exact values "
+          "then stand here. Right-click a second one to compare.");
+    }
+    ImGui::EndChild();
+    return;
+  }
+  if (ImGui::BeginChild("map", {std::max(room.x - left - right - 2.0F * gap, 1.0F), room.y}, 0,
+                        kStill)) {
+    toolbar(ui);
+    maps(ui, ImGui::GetContentRegionAvail());
+  }
+  ImGui::EndChild();
+  ImGui::SameLine(0.0F, gap);
   if (ImGui::BeginChild("detail", {right, room.y})) {
-    detail(ui);
+    detail_.draw(ui, *sources_[0], worker_.scan(0).get(), look_, maps_[0].lo(), maps_[0].hi());
   }
   ImGui::EndChild();
 }

@@ -26,6 +26,7 @@ struct Selection {
   int head = 0;
   bool head_open = true;  ///< detail map shown beside the overview
   int key_position = -1;  ///< key under the crosshair, −1 none
+  std::string tensor;     ///< key of a view::TensorSource: what the Tensors tab shows; empty: none
 };
 
 /// Settings that are remembered between starts (written by gui/app).
@@ -37,6 +38,7 @@ struct Settings {
   bool show_scores = false;
   int token_color = 0;  ///< 0 probability, 1 entropy, 2 rank, 3 finding
   int norms_tap = 0;
+  bool lens = true;  ///< the logit lens is open
   std::string last_folder;
   std::vector<std::string> recent;  ///< most recent first, at most 12
 };
@@ -79,6 +81,12 @@ struct AppRequests {
   bool quit = false;
   bool redraw = false;          ///< A panel works in slices: draw the next frame without waiting.
   std::string open_path;        ///< load this model
+  std::string show_tab;         ///< open this bottom tab
+  bool show_palette = false;
+  bool copy_command = false;      ///< the command line that repeats what is shown
+  bool findings_html = false;     ///< save the findings as a page
+  std::string panel_png;          ///< save this panel's picture
+  std::string panel_csv;          ///< save this panel's data
   std::string screenshot_path;  ///< save the window as PNG
 };
 
@@ -90,6 +98,13 @@ struct FaultRequest {
   bool evaluate = false;  ///< at least the prompt was evaluated before
   std::uint64_t session_serial = 0, error_serial = 0;
   std::string error;  ///< why the last request was refused
+};
+
+/// The token that panels asked the worker to evaluate again (inspect.h).
+struct DetailRequest {
+  std::uint64_t serial = 0;  ///< of the frame last asked for
+  bool lens = false;
+  double at = -1.0;  ///< ImGui time then
 };
 
 struct Ui {
@@ -104,11 +119,14 @@ struct Ui {
   view::FindingBadges badges;  ///< kept up to date by follow_diagnosis
   view::HealthyText healthy;   ///< likewise
   FaultRequest fault_request;  ///< likewise
+  DetailRequest detail_request;
+  std::string notice;          ///< message shown over the window; empty: none
   std::string prompt_text;     ///< the editor's text
   bool prompt_chat = true;
   float scale = 1.0F;          ///< DPI scale
   double frame_seconds = 0.0;  ///< of the last frame
   std::uint64_t frames_dropped = 0;
+  std::string demo_path;  ///< the demo model; empty: not installed
 
   void send(session::Command command) {
     if (session != nullptr) {
@@ -128,6 +146,8 @@ class Panel {
   [[nodiscard]] virtual const char* id() const = 0;     ///< "attention"
   [[nodiscard]] virtual const char* title() const = 0;  ///< "Attention"; may change by the frame
   virtual void draw(Ui& ui) = 0;
+  /// What it shows as comma-separated values with a line of names; empty: nothing to save.
+  [[nodiscard]] virtual std::string csv(const Ui& /*ui*/) const { return {}; }
 };
 
 /// Where a panel stands in the window's layout.

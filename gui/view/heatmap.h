@@ -14,6 +14,9 @@ namespace layerscope::gui {
 
 enum class ColorMap : std::uint8_t { kViridis, kCividis, kMagma, kDiverging };
 
+/// What is shown instead of the value: one kind stands out, everything else turns grey.
+enum class Overlay : std::uint8_t { kNone, kNonFinite, kZero, kSign };
+
 /// Row-major values [height][width]. NaN, ±Inf and exact zero get their own colours when `flag` is
 /// set; cells equal to `kHole` are drawn in the background colour (above the diagonal, no data).
 struct HeatmapData {
@@ -26,6 +29,7 @@ struct HeatmapData {
   bool log_scale = false;
   bool flag = true;
   ColorMap color_map = ColorMap::kViridis;
+  Overlay overlay = Overlay::kNone;
 
   static constexpr float kHole = -std::numeric_limits<float>::max();
 };

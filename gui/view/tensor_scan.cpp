@@ -5,18 +5,16 @@
 
 namespace layerscope::gui::view {
 
-void TensorScan::start(std::shared_ptr<const format::ModelFile> file,
-                       const format::TensorInfo& tensor) {
+void TensorScan::start(TensorSource::Ptr source) {
   clear();
-  file_ = std::move(file);
-  tensor_ = &tensor;
+  source_ = std::move(source);
 }
 
 bool TensorScan::advance(std::uint64_t budget) {
   while (!done() && budget > 0) {
-    const std::uint64_t n = std::min(budget, tensor_->n_elements - position_);
+    const std::uint64_t n = std::min(budget, source_->count - position_);
     if (n > 0) {
-      Result<std::vector<float>> values = format::decode_values(*tensor_, position_, n);
+      Result<std::vector<float>> values = source_->read(position_, n);
       if (!values) {
         error_ = values.error().message;
         return true;
@@ -25,7 +23,7 @@ bool TensorScan::advance(std::uint64_t budget) {
       position_ += n;
       budget -= n;
     }
-    if (position_ >= tensor_->n_elements) {
+    if (position_ >= source_->count) {
       position_ = 0;
       ++pass_;
     }
@@ -34,10 +32,10 @@ bool TensorScan::advance(std::uint64_t budget) {
 }
 
 double TensorScan::progress() const {
-  if (done() || tensor_->n_elements == 0) {
+  if (done() || source_->count == 0) {
     return 1.0;
   }
-  const double part = static_cast<double>(position_) / static_cast<double>(tensor_->n_elements);
+  const double part = static_cast<double>(position_) / static_cast<double>(source_->count);
   return (static_cast<double>(pass_) + part) / 2.0;
 }
 
@@ -56,6 +54,7 @@ void TensorScan::take(const std::vector<float>& values) {
       continue;
     }
     zeros += value == 0.0F ? 1 : 0;
+    negative += value < 0.0F ? 1 : 0;
     subnormal += std::fpclassify(value) == FP_SUBNORMAL ? 1 : 0;
     min = finite_ == 0 ? value : std::min(min, value);
     max = finite_ == 0 ? value : std::max(max, value);

@@ -20,6 +20,7 @@ constexpr std::uint32_t kMaxChunks = 64;
 constexpr std::uint32_t kGroup = 8;  ///< the shader's work group is kGroup × kGroup
 constexpr std::uint32_t kFlagLog = 1;
 constexpr std::uint32_t kFlagSpecial = 2;
+constexpr std::uint32_t kOverlayShift = 2;  ///< two bits: HeatmapData::overlay
 
 }  // namespace
 
@@ -254,7 +255,8 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
     entries_.erase(found);
     found = entries_.end();
   }
-  const Look look{data.version, data.lo, data.hi, data.log_scale, data.flag, data.color_map};
+  const Look look{data.version, data.lo, data.hi, data.log_scale, data.flag, data.color_map,
+                  data.overlay};
   if (found != entries_.end() && found->second.coloured && found->second.look == look) {
     found->second.last_used = frame_;
     return reinterpret_cast<TextureHandle>(found->second.shown);
@@ -290,7 +292,8 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
               data.height,
               static_cast<std::uint32_t>(chunk.used / sizeof(float)),
               static_cast<std::uint32_t>(data.color_map),
-              (data.log_scale ? kFlagLog : 0U) | (data.flag ? kFlagSpecial : 0U),
+              (data.log_scale ? kFlagLog : 0U) | (data.flag ? kFlagSpecial : 0U) |
+                  (static_cast<std::uint32_t>(data.overlay) << kOverlayShift),
               data.lo,
               data.hi};
   chunk.used += bytes;

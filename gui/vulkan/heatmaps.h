@@ -47,6 +47,7 @@ class VulkanHeatmaps : public HeatmapRenderer {
     float lo = 0.0F, hi = 0.0F;
     bool log_scale = false, flag = false;
     ColorMap color_map = ColorMap::kViridis;
+    Overlay overlay = Overlay::kNone;
     bool operator==(const Look&) const = default;
   };
   struct Entry {

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <imgui.h>
 
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <set>
+#include <thread>
 
 #include "gui/panels/actions.h"
 #include "gui/panels/ui.h"
@@ -18,8 +20,8 @@ namespace {
 
 using sample::Builder;
 
-const std::vector<std::string> kTabs{"norms",  "findings", "heads", "tensors",
-                                     "faults", "model",    "log"};
+const std::vector<std::string> kTabs{"norms", "findings", "heads", "tensors",
+                                     "kv",    "faults",   "model", "log"};
 
 std::shared_ptr<session::Snapshot> faulty() {
   const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -221,14 +223,19 @@ TEST(Panels, FileMenuAndLogitBar_OpenWhatTheySay) {
   EXPECT_NE(bench.ui.widgets.find("logits/branch/confirm"), nullptr);
 }
 
-TEST(Panels, Tensor_IsScannedInSlicesAndShown) {
+TEST(Panels, Tensor_IsReadInTheBackgroundAndShown) {
   Bench bench({1600, 1000});
   bench.tab = "tensors";
   bench.ui.snapshot = Builder({4, 4, 12}).grow_to(4).build();
   bench.frame(2);
   EXPECT_EQ(bench.state("tensors/count"), "2");
   bench.point("tensors/row/output_norm.weight", 0);
-  bench.frame(3);
+  bench.frame(2);
+  for (int i = 0; i < 2000 && bench.state("tensors/busy") != "no"; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    bench.frame(1);
+  }
+  bench.frame(1);
   EXPECT_EQ(bench.state("tensors/selected"), "output_norm.weight");
   EXPECT_EQ(bench.state("tensors/progress"), "100");
   EXPECT_EQ(bench.state("tensors/non_finite"), "2");

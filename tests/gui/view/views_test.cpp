@@ -163,7 +163,7 @@ TEST(TensorScan, Slices_EqualNaiveStatistics) {
   const auto file = sample::model_file();
   const format::TensorInfo& tensor = file->tensors[0];
   TensorScan scan;
-  scan.start(file, tensor);
+  scan.start(TensorSource::weight(file, tensor));
   int slices = 0;
   while (!scan.advance(1000)) {
     ASSERT_LT(++slices, 100);
@@ -184,7 +184,7 @@ TEST(TensorScan, Slices_EqualNaiveStatistics) {
 TEST(TensorScan, NonFiniteValues_AreCountedNotSummed) {
   const auto file = sample::model_file();
   TensorScan scan;
-  scan.start(file, file->tensors[1]);
+  scan.start(TensorSource::weight(file, file->tensors[1]));
   while (!scan.advance(3)) {
   }
   EXPECT_EQ(scan.nan, 1U);
@@ -198,7 +198,7 @@ TEST(TensorScan, UnknownType_FailsWithWords) {
   format::TensorInfo tensor = file->tensors[0];
   tensor.dtype = DType::kIQ1_M;
   TensorScan scan;
-  scan.start(file, tensor);
+  scan.start(TensorSource::weight(file, tensor));
   EXPECT_TRUE(scan.advance(10));
   EXPECT_TRUE(scan.failed());
   EXPECT_FALSE(scan.error().empty());

@@ -1,0 +1,213 @@
+// Session::Worker: what panels ask for — one token in full, the logit lens, the cache — and
+// branches.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "engine/session/worker.h"
+
+namespace layerscope::session {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+const std::vector<float>* find_tensor(const capture::PassCapture& pass, capture::Tap tap,
+                                      int layer) {
+  for (const capture::FullTensor& tensor : pass.tensors) {
+    if (tensor.tap == tap && tensor.layer == layer) {
+      return &tensor.values;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void Session::Worker::forget_views() {
+  state_.head_map.reset();
+  state_.token_detail.reset();
+  state_.cache_view.reset();
+  branches_.clear();
+  state_.undo_branch = -1;
+}
+
+void Session::Worker::update_branches() {
+  if (generator_ == nullptr) {
+    state_.branches.clear();
+    state_.branch_bytes = 0;
+    return;
+  }
+  state_.branches = branches_.list(generator_->frames());
+  const auto kept = [this](const BranchInfo& info) { return info.id == state_.undo_branch; };
+  if (std::none_of(state_.branches.begin(), state_.branches.end(), kept)) {
+    state_.undo_branch = -1;
+  }
+  // A quarter of what the present line may take.
+  state_.branch_bytes = branches_.limit_bytes(generator_->frames(), options_.attention_budget / 4);
+}
+
+void Session::Worker::handle(const SwitchBranch& command) {
+  state_.error.clear();
+  auto line = branches_.take(command.id);
+  if (generator_ == nullptr || !line) {
+    report(usage_error(fmt::format("there is no branch {}", command.id)));
+    return;
+  }
+  const std::size_t common = Branches::shared(*line, generator_->frames());
+  state_.undo_branch = branches_.keep(generator_->frames());
+  generator_->adopt(std::move(*line));
+  state_.stop_reason = StopReason::kNone;
+  state_.head_map.reset();
+  diagnosis_->rewind(common);
+  observe();
+  take_findings();
+}
+
+void Session::Worker::handle(const DropBranch& command) {
+  state_.error.clear();
+  if (!branches_.take(command.id)) {
+    report(usage_error(fmt::format("there is no branch {}", command.id)));
+  }
+}
+
+void Session::Worker::handle(const InspectToken& command) {
+  auto detail = std::make_shared<TokenDetail>();
+  detail->position = command.position;
+  if (const Status status = inspect(command, *detail); !status.ok()) {
+    if (status.error().code == ErrorCode::kCancelled) {
+      return;
+    }
+    detail->error = status.error().message;
+  }
+  state_.token_detail = std::move(detail);
+}
+
+Status Session::Worker::inspect(const InspectToken& command, TokenDetail& detail) {
+  if (generator_ == nullptr) {
+    return usage_error("no model is loaded; open one first");
+  }
+  const auto& frames = generator_->frames();
+  if (command.position < 0 || static_cast<std::size_t>(command.position) >= frames.size()) {
+    return usage_error(fmt::format("there is no token at position {}", command.position));
+  }
+  const capture::TokenFrame& frame = *frames[static_cast<std::size_t>(command.position)];
+  detail.id = frame.id;
+  detail.serial = frame.serial;
+  const auto start = Clock::now();
+  capture::Request request;
+  request.tier = capture::Tier::kFull;
+  LS_CHECK(generator_->inspect(command.position, request, stop_, detail.pass));
+  detail.eval_ms = ms_since(start);
+  return command.lens_top > 0 ? add_lens(command.lens_top, detail) : Status{};
+}
+
+Status Session::Worker::add_lens(int top, TokenDetail& detail) {
+  const auto start = Clock::now();
+  const int n_layers = generator_->model().spec.n_layers;
+  const auto vocab = static_cast<std::size_t>(generator_->model().spec.vocab_rows);
+  std::vector<float> residual;
+  for (int layer = -1; layer < n_layers; ++layer) {
+    const auto* row = layer < 0 ? find_tensor(detail.pass, capture::Tap::kEmbedding, -1)
+                                : find_tensor(detail.pass, capture::Tap::kResidOut, layer);
+    if (row == nullptr) {
+      return internal_error(fmt::format("the residual after layer {} was not captured", layer));
+    }
+    residual.insert(residual.end(), row->begin(), row->end());
+  }
+  std::vector<float> logits;
+  LS_CHECK(generator_->head_logits(residual, logits));
+  const auto n_rows = static_cast<std::size_t>(n_layers) + 1;
+  const auto row_of = [&](std::size_t r) { return std::span(logits).subspan(r * vocab, vocab); };
+  const capture::LogitSummary final = generator_->summarize(row_of(n_rows - 1));
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    if (stop_.stop_requested()) {
+      return cancelled_error();
+    }
+    const capture::LogitSummary summary =
+        r + 1 == n_rows ? final : generator_->summarize(row_of(r));
+    LensRow row;
+    row.layer = static_cast<int>(r) - 1;
+    row.entropy = summary.entropy;
+    row.top = summary.top;
+    row.top.resize(std::min(row.top.size(), static_cast<std::size_t>(top)));
+    if (!final.top.empty()) {
+      const std::span<const float> values = row_of(r);
+      const float logit = values[static_cast<std::size_t>(final.top.front().id)];
+      row.final_prob = static_cast<float>(std::exp(static_cast<double>(logit) - summary.lse));
+      row.final_rank = static_cast<int>(
+          std::count_if(values.begin(), values.end(), [logit](float v) { return v > logit; }));
+    }
+    detail.lens.push_back(std::move(row));
+  }
+  detail.lens_ms = ms_since(start);
+  return {};
+}
+
+void Session::Worker::handle(const InspectCache& command) {
+  auto view = std::make_shared<CacheView>();
+  if (const Status status = inspect(command, *view); !status.ok()) {
+    if (status.error().code == ErrorCode::kCancelled) {
+      return;
+    }
+    view->error = status.error().message;
+  }
+  state_.cache_view = std::move(view);
+}
+
+Status Session::Worker::inspect(const InspectCache& command, CacheView& view) {
+  if (generator_ == nullptr) {
+    return usage_error("no model is loaded; open one first");
+  }
+  const auto start = Clock::now();
+  LS_CHECK(generator_->catch_up(generator_->frames().size(), stop_));
+  LS_TRY(view.stats, generator_->backend().cache_stats());
+  const capture::CacheStats& stats = view.stats;
+  const auto within = [](int value, int count) {
+    return std::clamp(value, 0, std::max(count - 1, 0));
+  };
+  view.layer = within(command.layer, stats.n_layers);
+  view.kv_head = within(command.kv_head, stats.n_kv_heads);
+  view.slot = within(command.slot, stats.n_slots);
+  if (stats.n_slots > 0) {
+    LS_CHECK(generator_->backend().cache_slot(view.layer, view.kv_head, view.slot, view.key,
+                                              view.value));
+  }
+  if (!generator_->frames().empty()) {
+    view.last_serial = generator_->frames().back()->serial;
+  }
+  view.ms = ms_since(start);
+  return {};
+}
+
+void Session::Worker::serve_views() {
+  for (;;) {
+    Queued item;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = std::find_if(queue_.begin(), queue_.end(), [](const Queued& queued) {
+        return std::holds_alternative<InspectToken>(queued.command) ||
+               std::holds_alternative<InspectCache>(queued.command);
+      });
+      if (found == queue_.end()) {
+        return;
+      }
+      item = std::move(*found);
+      queue_.erase(found);
+    }
+    if (const auto* token = std::get_if<InspectToken>(&item.command)) {
+      handle(*token);
+    } else if (const auto* cache = std::get_if<InspectCache>(&item.command)) {
+      handle(*cache);
+    }
+    publish();
+  }
+}
+
+}  // namespace layerscope::session

@@ -1,0 +1,25 @@
+// Export text: what is seen as a command line, as CSV cells and as a page of findings. Pure.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include "engine/session/snapshot.h"
+
+namespace layerscope::gui::view {
+
+/// One argument as a POSIX shell reads it back: quoted where needed.
+std::string shell_quoted(std::string_view argument);
+
+/// The command line that repeats the session without a window: model, prompt, sampling, faults and
+/// number of tokens. Tokens forced by hand cannot be said; a remark then follows after '#'. Empty
+/// without a model.
+std::string command_line(const session::Snapshot& snapshot);
+/// The same run under the checks: `layerscope-cli diagnose …`.
+std::string diagnose_command(const session::Snapshot& snapshot);
+
+/// One CSV line (RFC 4180): fields with commas, quotes or line ends are quoted.
+std::string csv_line(std::initializer_list<std::string_view> fields);
+
+}  // namespace layerscope::gui::view
