@@ -15,7 +15,9 @@
 #include <optional>
 #include <thread>
 
+#include "gui/app/exports.h"
 #include "gui/app/fonts.h"
+#include "gui/app/frame_times.h"
 #include "gui/app/platform.h"
 #include "gui/app/script_driver.h"
 #include "gui/app/shell.h"
@@ -36,6 +38,23 @@ constexpr double kAfterInput = 0.7;    ///< drawing goes on this long: hover del
 constexpr double kAfterUpdate = 0.15;  ///< the same after a change of the session
 constexpr double kIdleWait = 0.5;
 constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
+
+/// The demo model beside the program (a build, an installation) or in the working folder.
+std::string find_demo() {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const fs::path program = fs::read_symlink("/proc/self/exe", failed).parent_path();
+  for (const fs::path& folder :
+       {program / "assets/demo", program.parent_path() / "assets/demo",
+        program.parent_path() / "share/layerscope/demo", fs::path("assets/demo")}) {
+    for (const auto& entry : fs::directory_iterator(folder, failed)) {
+      if (entry.path().extension() == ".gguf") {
+        return fs::absolute(entry.path(), failed).lexically_normal().string();
+      }
+    }
+  }
+  return {};
+}
 
 /// The ImGui context, made first and destroyed last.
 struct ImGuiHolder {
@@ -79,6 +98,7 @@ class Application {
   Result<bool> advance();
   Status frame();
   Status screenshot(const std::string& path);
+  Status save_panel(const ShellRequests& requests);
   Status resize(int width, int height);
   Status finish();
   void restyle();
@@ -107,6 +127,7 @@ class Application {
   bool quit_ = false;
   double draw_until_ = 1.0;  ///< seconds since the start
   double last_frame_ = kFrameSeconds;
+  FrameTimes times_;
   std::string title_;
 };
 
@@ -121,6 +142,7 @@ Status Application::start() {
   shell_ = std::make_unique<Shell>(*session_, renderer_->heatmaps(), stored,
                                    [this] { platform_->wake(); });
   shell_->ui().fonts = loaded_fonts_;
+  shell_->ui().demo_path = find_demo();
   restyle();
   if (!options_.model.empty()) {
     shell_->load(options_.model);
@@ -218,6 +240,14 @@ Status Application::start_script() {
   host.drop = host.open;
   host.resize = [this](int width, int height) { return resize(width, height); };
   host.screenshot = [this](const std::string& path) { return screenshot(path); };
+  host.measure = [this](const std::string& name) {
+    if (name == "start") {
+      times_.clear();
+    } else {
+      fmt::print("{}: {}\n", name, times_.text());
+    }
+  };
+  shell_->set_export_folder(options_.script_output);
   script_ = std::make_unique<ScriptDriver>(std::move(actions), std::move(options), std::move(host));
   return {};
 }
@@ -248,6 +278,20 @@ Status Application::screenshot(const std::string& path) {
   return {};
 }
 
+Status Application::save_panel(const ShellRequests& requests) {
+  LS_TRY(const Pixels whole, renderer_->capture());
+  const Pixels part = crop(whole, requests.panel_min.x, requests.panel_min.y, requests.panel_max.x,
+                           requests.panel_max.y);
+  if (part.width == 0 || part.height == 0) {
+    shell_->notify("that panel is not visible, so there is no picture of it");
+  } else if (const Status status = write_png(requests.panel_path, part); !status.ok()) {
+    shell_->notify(status.error().message);
+  } else {
+    shell_->inform("Saved " + requests.panel_path);
+  }
+  return {};
+}
+
 /// Moves the script or the task on; true when it has ended.
 Result<bool> Application::advance() {
   if (script_ != nullptr) {
@@ -275,6 +319,7 @@ Status Application::frame() {
     platform_->wait(kProgressWait);  // minimised or just resized
   }
   last_frame_ = std::chrono::duration<double>(Clock::now() - started).count();
+  times_.add(last_frame_);
   ShellRequests requests = shell_->after_frame();
   quit_ = quit_ || requests.quit;
   if (requests.restyle) {
@@ -287,6 +332,9 @@ Status Application::frame() {
     if (const Status status = screenshot(requests.screenshot_path); !status.ok()) {
       shell_->notify(status.error().message);
     }
+  }
+  if (!requests.panel_path.empty()) {
+    LS_CHECK(save_panel(requests));
   }
   const auto& model = shell_->ui().snapshot->model;
   std::string title = model != nullptr ? model->name + " · Layerscope" : "Layerscope";

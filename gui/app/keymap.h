@@ -23,6 +23,7 @@ enum class Action {
   kRunPause,
   kStop,
   kRestart,
+  kUndo,
   kPreviousToken,
   kNextToken,
   kFirstToken,
@@ -36,6 +37,10 @@ enum class Action {
   kSmallerText,
   kResetText,
   kToggleTheme,
+  kToggleBottom,
+  kFind,
+  kPalette,
+  kCopyCommand,
   kKeys,
   kDismiss,
 };

@@ -72,8 +72,9 @@ class WindowPlatform final : public Platform {
   }
   void install_callbacks();
   /// Hands a key's modifiers to Dear ImGui as the display server stated them with that key. Its
-  /// backend only knows the modifier keys whose own press it saw: where frames are slow or the focus
-  /// has just come, Ctrl+T would arrive as T. Called after the backend's callback, in the same frame.
+  /// backend only knows the modifier keys whose own press it saw: where frames are slow or the
+  /// focus has just come, Ctrl+T would arrive as T. Called after the backend's callback, in the
+  /// same frame.
   static void note_modifiers(int key, int action, int mods);
 
   GLFWwindow* window_ = nullptr;

@@ -44,6 +44,7 @@ constexpr std::array kVerbs{
     VerbInfo{"screenshot", Verb::kScreenshot, 1, 1, "screenshot FILE.png"},
     VerbInfo{"set", Verb::kSet, 2, 2, "set NAME VALUE"},
     VerbInfo{"print", Verb::kPrint, 1, 1, "print ID"},
+    VerbInfo{"measure", Verb::kMeasure, 1, 1, "measure start | NAME"},
     VerbInfo{"timeout", Verb::kTimeout, 1, 1, "timeout SECONDS"},
 };
 

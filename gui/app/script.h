@@ -38,6 +38,7 @@ enum class Verb {
   kScreenshot,      ///< screenshot FILE.png
   kSet,             ///< set NAME VALUE: a variable
   kPrint,           ///< print ID: a state's value to standard output
+  kMeasure,         ///< measure start | measure NAME: frame times since then, to standard output
   kTimeout,         ///< timeout SECONDS: for the waits that follow
 };
 

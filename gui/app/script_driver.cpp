@@ -146,6 +146,9 @@ Result<ScriptDriver::Step> ScriptDriver::perform(const ScriptAction& action,
       fmt::print("{}: {}\n", args[0], *value);
       return Step::kDone;
     }
+    case Verb::kMeasure:
+      host_.measure(args[0]);
+      return Step::kDone;
     case Verb::kTimeout: {
       LS_TRY(options_.timeout, parse_number(args[0]));
       return Step::kDone;

@@ -59,6 +59,7 @@ Result<StoredState> parse_settings(std::string_view text) {
   read_number(json, "font_scale", 0.5F, 3.0F, s.font_scale);
   read_bool(json, "log_attention", s.log_attention);
   read_bool(json, "show_scores", s.show_scores);
+  read_bool(json, "lens", s.lens);
   read_number(json, "token_color", 0, 3, s.token_color);
   read_number(json, "norms_tap", 0, 64, s.norms_tap);
   if (const auto it = json.find("last_folder"); it != json.end() && it->is_string()) {
@@ -91,6 +92,7 @@ std::string format_settings(const StoredState& state) {
       {"font_scale", s.font_scale},
       {"log_attention", s.log_attention},
       {"show_scores", s.show_scores},
+      {"lens", s.lens},
       {"token_color", s.token_color},
       {"norms_tap", s.norms_tap},
       {"last_folder", s.last_folder},

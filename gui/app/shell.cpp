@@ -10,6 +10,12 @@
 #include "gui/panels/actions.h"
 
 namespace layerscope::gui {
+namespace {
+
+/// Unscaled height of the enlarged bottom tabs; the layout keeps the others' minimum.
+constexpr float kLargeBottom = 4000.0F;
+
+}  // namespace
 
 const char* state_name(session::State state) {
   switch (state) {
@@ -70,6 +76,12 @@ void Shell::notify(std::string text) {
   notice_of_session_ = false;
 }
 
+void Shell::inform(std::string text, bool stays) {
+  spdlog::info("{}", text);
+  info_ = std::move(text);
+  info_until_ = ImGui::GetTime() + (stays ? 1e9 : 6.0);
+}
+
 void Shell::follow_session() {
   ui_.snapshot = session_.snapshot();
   const session::Snapshot& snapshot = *ui_.snapshot;
@@ -111,6 +123,8 @@ void Shell::draw(float scale, double frame_seconds) {
   draw_regions(size.x, size.y);
   draw_message();
   draw_keys();
+  palette_.draw(
+      ui_, [this] { return palette_entries(); }, scale_);
   if (const auto chosen = browser_.draw(ui_)) {
     load(*chosen);
   }
@@ -123,6 +137,7 @@ void Shell::register_states() {
   WidgetRegistry& widgets = ui_.widgets;
   widgets.state("app/state", state_name(snapshot.state));
   widgets.state("app/error", ui_.notice);
+  widgets.state("app/info", info_);
   widgets.state("app/steps", std::to_string(snapshot.n_generated));
   widgets.state("app/tokens", std::to_string(snapshot.n_frames));
   widgets.state("app/stop_reason", session::stop_reason_name(snapshot.stop_reason));
@@ -200,6 +215,21 @@ void Shell::perform(Action action) {
     case Action::kRestart:
       apply_prompt(ui_);
       break;
+    case Action::kUndo:
+      undo_rewind(ui_);
+      break;
+    case Action::kToggleBottom:
+      stored_.layout.bottom = stored_.layout.bottom > kLargeBottom / 2.0F ? 0.0F : kLargeBottom;
+      break;
+    case Action::kFind:
+      ui_.focus_search = true;
+      break;
+    case Action::kPalette:
+      ui_.requests.show_palette = true;
+      break;
+    case Action::kCopyCommand:
+      ui_.requests.copy_command = true;
+      break;
     case Action::kPreviousToken:
       if (shown > 0) {
         select_position(ui_, shown - 1);
@@ -246,6 +276,7 @@ void Shell::perform(Action action) {
       break;
     case Action::kDismiss:
       ui_.notice.clear();
+      info_.clear();
       break;
   }
 }
@@ -269,6 +300,20 @@ ShellRequests Shell::after_frame() {
   if (asked.show_keys) {
     keys_visible_ = !keys_visible_;
   }
+  if (asked.show_palette) {
+    palette_.open();
+    asked.redraw = true;
+  }
+  if (asked.open_demo) {
+    load(ui_.demo_path);
+    set_prompt("Write a haiku about GPU computing. Use the word forty-six.", true, true);
+    inform(
+        "A small model that writes haiku. Press Run (F5) and watch the attention grid fill: bright "
+        "diagonals are heads that copy; click one for its map. The logit lens shows in which layer "
+        "each word appears. Then break it: in Faults, inject \"rope:off\", and let Findings name "
+        "the bug.",
+        true);
+  }
   if (!asked.show_tab.empty()) {
     wanted_tab_ = asked.show_tab;
     asked.redraw = true;
@@ -279,6 +324,7 @@ ShellRequests Shell::after_frame() {
   ShellRequests result;
   result.quit = asked.quit;
   result.redraw = asked.redraw;
+  export_what_was_asked(asked, result);
   result.screenshot_path = std::move(asked.screenshot_path);
   result.restyle = ui_.settings.dark != stored_.settings.dark ||
                    ui_.settings.font_scale != stored_.settings.font_scale;

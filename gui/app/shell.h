@@ -11,6 +11,7 @@
 #include "engine/session/session.h"
 #include "gui/app/file_browser.h"
 #include "gui/app/keymap.h"
+#include "gui/app/palette.h"
 #include "gui/app/settings.h"
 #include "gui/app/system_dialog.h"
 #include "gui/panels/ui.h"
@@ -23,6 +24,8 @@ struct ShellRequests {
   bool restyle = false;  ///< theme or text size changed
   bool redraw = false;   ///< a panel works in slices and wants the next frame soon
   std::string screenshot_path;
+  std::string panel_path;  ///< save the part of the window below there
+  ImVec2 panel_min{0.0F, 0.0F}, panel_max{0.0F, 0.0F};
 };
 
 class Shell {
@@ -45,6 +48,10 @@ class Shell {
   void set_prompt(std::string text, bool chat, bool evaluate);
   /// Shows a message until it is dismissed.
   void notify(std::string text);
+  /// Says that something went well; goes by itself unless `stays`.
+  void inform(std::string text, bool stays = false);
+  /// Where exports go; the working folder when empty.
+  void set_export_folder(std::string folder) { export_folder_ = std::move(folder); }
   [[nodiscard]] const std::string& message() const { return ui_.notice; }
   [[nodiscard]] bool dialog_running() const { return system_dialog_.running(); }
   /// Extra states for scripts, such as "app/validation_errors".
@@ -59,12 +66,16 @@ class Shell {
   void draw_splitters(const Layout& layout, float width, float height);
   void splitter(const char* id, Splitter which, const Rect& rect, float width, float height);
   void draw_message();
+  void draw_note(const std::string& id, std::string& note, ImU32 color);
   void draw_keys();
   void register_states();
   void handle_keys();
   void perform(Action action);
   void select_layer_head(int layer_step, int head_step);
   void poll_system_dialog();
+  std::vector<PaletteEntry> palette_entries();
+  void export_what_was_asked(const AppRequests& asked, ShellRequests& result);
+  [[nodiscard]] const Panel* find_panel(const std::string& id) const;
 
   session::Session& session_;
   StoredState stored_;
@@ -73,7 +84,12 @@ class Shell {
   FileBrowser browser_;
   SystemDialog system_dialog_;
   float scale_ = 1.0F;
-  std::string wanted_tab_;  ///< to be opened by the next frame
+  CommandPalette palette_;
+  std::string export_folder_;
+  std::string info_;
+  double info_until_ = 0.0;  ///< ImGui time; the note goes then
+  std::string open_tab_;     ///< of the last frame
+  std::string wanted_tab_;   ///< to be opened by the next frame
   bool notice_of_session_ = false;
   std::uint64_t seen_error_ = 0;
   std::shared_ptr<const session::ModelInfo> seen_model_;

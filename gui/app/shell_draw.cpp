@@ -66,6 +66,7 @@ void Shell::draw_bottom(const Rect& rect) {
       ui_.widgets.mark(std::string("tab/") + entry.panel->id());
       if (open) {
         ui_.widgets.state("tab/selected", entry.panel->id());
+        open_tab_ = entry.panel->id();
         ImGui::BeginChild(entry.panel->id());
         entry.panel->draw(ui_);
         ImGui::EndChild();
@@ -150,9 +151,19 @@ void Shell::draw_splitters(const Layout& layout, float width, float height) {
 }
 
 void Shell::draw_message() {
-  if (ui_.notice.empty()) {
-    return;
+  if (!ui_.notice.empty()) {
+    draw_note("notice", ui_.notice, colors(ui_).error);
+  } else if (!info_.empty()) {
+    draw_note("info", info_, colors(ui_).accent);
+    if (ImGui::GetTime() > info_until_) {
+      info_.clear();
+    } else {
+      ui_.requests.redraw = ui_.requests.redraw || info_until_ < ImGui::GetTime() + 60.0;
+    }
   }
+}
+
+void Shell::draw_note(const std::string& id, std::string& note, ImU32 color) {
   const Palette& c = colors(ui_);
   const ImVec2 screen = ImGui::GetIO().DisplaySize;
   const float width = std::min(screen.x - 40.0F * scale_, 680.0F * scale_);
@@ -162,27 +173,27 @@ void Shell::draw_message() {
   ImGui::PushStyleVar(ImGuiStyleVar_WindowRounding, 6.0F * scale_);
   ImGui::PushStyleVar(ImGuiStyleVar_WindowBorderSize, 1.0F);
   ImGui::PushStyleColor(ImGuiCol_WindowBg, c.card);
-  ImGui::Begin("message", nullptr,
+  ImGui::Begin(id.c_str(), nullptr,
                ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoMove |
                    ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoFocusOnAppearing |
                    ImGuiWindowFlags_NoNav);
   const ImVec2 min = ImGui::GetWindowPos();
   const ImVec2 size = ImGui::GetWindowSize();
-  ImGui::GetWindowDrawList()->AddRectFilled(min, {min.x + 4.0F * scale_, min.y + size.y}, c.error,
+  ImGui::GetWindowDrawList()->AddRectFilled(min, {min.x + 4.0F * scale_, min.y + size.y}, color,
                                             6.0F * scale_, ImDrawFlags_RoundCornersLeft);
   ImGui::Indent(6.0F * scale_);
   const float button_space = button_size(ui_, "Dismiss").x + 14.0F * scale_;
   ImGui::PushTextWrapPos(ImGui::GetCursorPosX() + ImGui::GetContentRegionAvail().x - button_space);
-  ImGui::TextUnformatted(ui_.notice.c_str());
+  ImGui::TextUnformatted(note.c_str());
   ImGui::PopTextWrapPos();
-  ui_.widgets.mark("notice");
-  ui_.widgets.state("notice", ui_.notice);
+  ui_.widgets.mark(id);
+  ui_.widgets.state(id, note);
   ImGui::SameLine();
   ImGui::SetCursorPosX(ImGui::GetCursorPosX() + ImGui::GetContentRegionAvail().x -
                        button_size(ui_, "Dismiss").x);
-  if (button(ui_, "notice/dismiss", "Dismiss", Look::kPlain,
+  if (button(ui_, id + "/dismiss", "Dismiss", Look::kPlain,
              fmt::format("Hide this message  ·  {}", key_text(Action::kDismiss)))) {
-    ui_.notice.clear();
+    note.clear();
   }
   ImGui::End();
   ImGui::PopStyleColor();

@@ -88,6 +88,20 @@ void branch_after(Ui& ui, int position, std::int32_t id) {
   ui.send(session::ForceToken{id});
 }
 
+void switch_branch(Ui& ui, int id) {
+  if (is_busy(ui)) {
+    ui.send(session::Pause{});
+  }
+  ui.send(session::SwitchBranch{id});
+  select_position(ui, -1);
+}
+
+void undo_rewind(Ui& ui) {
+  if (ui.snapshot->undo_branch >= 0) {
+    switch_branch(ui, ui.snapshot->undo_branch);
+  }
+}
+
 void select_position(Ui& ui, int position) {
   ui.selection.position = position;
   ui.selection.key_position = -1;

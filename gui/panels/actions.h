@@ -29,6 +29,11 @@ void rewind_to(Ui& ui, int position);
 /// Goes on after `position` with token `id`.
 void branch_after(Ui& ui, int position, std::int32_t id);
 
+/// Makes a branch the present line, following its newest token.
+void switch_branch(Ui& ui, int id);
+/// Goes back to what the last rewind left; nothing where there is nothing.
+void undo_rewind(Ui& ui);
+
 /// Selects a step; every panel follows. −1 follows the newest.
 void select_position(Ui& ui, int position);
 

@@ -10,6 +10,7 @@
 #include "gui/panels/attention_detail.h"
 #include "gui/panels/attention_overview.h"
 #include "gui/panels/panels.h"
+#include "gui/panels/welcome.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/frames.h"
 #include "gui/view/text.h"
@@ -17,8 +18,6 @@
 
 namespace layerscope::gui {
 namespace {
-
-constexpr const char* kOpen = "Open a model…";
 
 class AttentionPanel final : public Panel {
  public:
@@ -213,20 +212,10 @@ void AttentionPanel::draw(Ui& ui) {
   ui.widgets.state("selection/layer", fmt::format("{}", ui.selection.layer));
   ui.widgets.state("selection/head", fmt::format("{}", ui.selection.head));
   if (s.model == nullptr || s.n_frames == 0) {
-    section_title(ui, "Attention");
     if (s.model == nullptr) {
-      empty_state(ui, "attention", "Nothing to look into yet",
-                  "Open a model with Ctrl+O or drop a .gguf file on the window. Each head's "
-                  "attention then appears here while tokens stream in.");
-      const float width = button_size(ui, kOpen).x;
-      ImGui::Dummy({0.0F, px(ui, 4.0F)});
-      ImGui::SetCursorPosX(ImGui::GetCursorPosX() +
-                           (ImGui::GetContentRegionAvail().x - width) / 2.0F);
-      if (button(ui, "attention/open", kOpen, Look::kPrimary, "Ctrl+O",
-                 s.state != session::State::kLoading)) {
-        ui.requests.open_file_dialog = true;
-      }
+      draw_welcome(ui);
     } else {
+      section_title(ui, "Attention");
       empty_state(ui, "attention",
                   s.state == session::State::kEvaluating ? "Evaluating the prompt…"
                                                          : "No token evaluated yet",

@@ -138,6 +138,12 @@ void EvidencePane::draw(Ui& ui, const diagnose::Finding* finding) {
   const view::FindingRow row = view::finding_row(*finding);
   wrapped(c.quiet, fmt::format("value {} · expected {} · check \"{}\"", row.value, row.expected,
                                finding->check));
+  if (!finding->tensor.empty() &&
+      button(ui, "findings/open tensor", "Open " + finding->tensor, Look::kLink,
+             "Look at this tensor's values in the Tensors tab")) {
+    ui.selection.tensor = finding->tensor;
+    ui.requests.show_tab = "tensors";
+  }
   // The evidence comes first: words stand in the table too.
   if (view_.lines.empty()) {
     text(c.faint, "no single values belong to this finding");

@@ -232,7 +232,8 @@ void LogitsPanel::draw(Ui& ui) {
   // The plots below keep at least what makes them readable; the list takes what is left.
   const float plots = px(ui, 210.0F);
   const float line = ImGui::GetTextLineHeightWithSpacing();
-  const float lens = ui.settings.lens ? std::clamp(room * 0.4F, px(ui, 170.0F), px(ui, 420.0F)) : line;
+  const float lens =
+      ui.settings.lens ? std::clamp(room * 0.4F, px(ui, 170.0F), px(ui, 420.0F)) : line;
   const int rows = std::clamp(static_cast<int>((room - plots - lens) / row) - 2, 5, 16);
   ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {ImGui::GetStyle().ItemSpacing.x, 0.0F});
   const float right = right_edge();

@@ -7,11 +7,14 @@
 #include <cmath>
 
 #include "gui/panels/actions.h"
+#include "gui/panels/inspect.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/plot.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/frames.h"
+#include "gui/view/lens_view.h"
 #include "gui/view/norms.h"
+#include "gui/view/tensor_source.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -44,6 +47,12 @@ constexpr std::array<Choice, 18> kChoices{{
     {Tap::kLogits, "logits"},
 }};
 
+constexpr std::array<const char*, 3> kSides{"norms over the layers", "shares of the residual",
+                                            "outlier channels"};
+/// A channel stands out from this many times the median size on; massive activations are 100 × and
+/// more (Sun et al. 2024), healthy ones stay below ten.
+constexpr float kOutlierFactor = 10.0F;
+
 class NormsPanel final : public Panel {
  public:
   [[nodiscard]] const char* id() const override { return "norms"; }
@@ -51,11 +60,21 @@ class NormsPanel final : public Panel {
   void draw(Ui& ui) override;
 
  private:
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
   void map(Ui& ui, ImVec2 room, Tap tap);
   static void hover(Ui& ui, Tap tap, int layer, int position);
-  static void profile(Ui& ui);
+  void profile(Ui& ui);
+  void norms(Ui& ui);
+  static void shares(Ui& ui);
+  void outliers(Ui& ui);
 
   view::NormsMap map_;
+  int side_ = 0;  ///< kSides
+  /// A step kept for comparison, as it was.
+  std::shared_ptr<const capture::TokenFrame> pinned_;
+  std::string pinned_name_;
+  const session::ModelInfo* pinned_model_ = nullptr;
+  int channel_ = -1;  ///< chosen channel of the residual stream
 };
 
 void NormsPanel::hover(Ui& ui, Tap tap, int layer, int position) {
@@ -142,17 +161,35 @@ void NormsPanel::map(Ui& ui, ImVec2 room, Tap tap) {
             fmt::format("L2 norm, log · tokens 0 … {}", ui.snapshot->n_frames - 1));
 }
 
-void NormsPanel::profile(Ui& ui) {
+void NormsPanel::norms(Ui& ui) {
   const Palette& c = colors(ui);
   const capture::TokenFrame* frame = ui.shown_frame();
   const std::vector<float> resid = view::norm_profile(frame, Tap::kResidOut);
   const std::vector<float> attn = view::norm_profile(frame, Tap::kAttnOut);
   const std::vector<float> ffn = view::norm_profile(frame, Tap::kFfnOut);
-  const std::array lines{PlotLine{"residual", &resid, c.accent},
-                         PlotLine{"attention out", &attn, c.warn},
-                         PlotLine{"feed-forward out", &ffn, c.good}};
-  section_title(ui, "Over the layers");
-  subtitle(ui, "L2 norm, log · " + view::cut_text(token_label(ui, ui.shown_position()), 24));
+  const std::vector<float> before = view::norm_profile(pinned_.get(), Tap::kResidOut);
+  std::vector<PlotLine> lines{PlotLine{"residual", &resid, c.accent},
+                              PlotLine{"attention", &attn, c.warn},
+                              PlotLine{"feed-forward", &ffn, c.good}};
+  if (pinned_ != nullptr) {
+    lines.push_back({"kept residual", &before, c.faint});
+  }
+  if (button(ui, "norms/pin", pinned_ == nullptr ? "Keep to compare" : "Forget kept",
+             pinned_ == nullptr ? Look::kLink : Look::kOn,
+             "Keep this step's residual norms as a line under those of other steps")) {
+    if (pinned_ == nullptr && frame != nullptr) {
+      pinned_ = std::make_shared<const capture::TokenFrame>(*frame);
+      pinned_name_ = view::cut_text(token_label(ui, ui.shown_position()), 24);
+    } else {
+      pinned_.reset();
+    }
+  }
+  if (pinned_ != nullptr) {
+    ImGui::SameLine(0.0F, px(ui, 8.0F));
+    ImGui::AlignTextToFramePadding();
+    text(c.quiet, pinned_name_);
+    ui.widgets.state("norms/pinned", pinned_name_);
+  }
   const float legend = ImGui::GetFrameHeightWithSpacing();
   const ImVec2 room = ImGui::GetContentRegionAvail();
   Plot plot;
@@ -166,6 +203,136 @@ void NormsPanel::profile(Ui& ui) {
     ui.selection.layer = index;
   }
   plot_legend(ui, lines);
+}
+
+void NormsPanel::shares(Ui& ui) {
+  const Palette& c = colors(ui);
+  const view::NormShares shares = view::norm_shares(ui.shown_frame());
+  const std::array lines{PlotLine{"attention / residual", &shares.attention, c.warn},
+                         PlotLine{"feed-forward / residual", &shares.feed_forward, c.good}};
+  const float legend = ImGui::GetFrameHeightWithSpacing();
+  const ImVec2 room = ImGui::GetContentRegionAvail();
+  Plot plot;
+  plot.id = "norms/shares";
+  plot.size = {room.x, std::max(room.y - legend, px(ui, 40.0F))};
+  plot.x_name = "layer";
+  plot.from_zero = true;
+  plot.marked = ui.selection.layer;
+  const int index = line_plot(ui, plot, lines);
+  if (index >= 0 && ImGui::IsMouseClicked(ImGuiMouseButton_Left)) {
+    ui.selection.layer = index;
+  }
+  plot_legend(ui, lines);
+}
+
+void NormsPanel::outliers(Ui& ui) {
+  const Palette& c = colors(ui);
+  const WantedDetail wanted = want_detail(ui, false);
+  if (wanted.detail == nullptr || !wanted.detail->error.empty()) {
+    ImGui::PushTextWrapPos();
+    text(c.quiet, wanted.detail == nullptr ? "evaluating the token again…" : wanted.detail->error);
+    ImGui::PopTextWrapPos();
+    return;
+  }
+  const int layer = ui.selection.layer;
+  const capture::FullTensor* residual =
+      view::find_tensor(wanted.detail.get(), Tap::kResidOut, layer);
+  if (residual == nullptr) {
+    text(c.quiet, "this layer was not captured");
+    return;
+  }
+  const auto channels = view::outlier_channels(residual->values, kOutlierFactor, 40);
+  ui.widgets.state("norms/outliers", fmt::format("{}", channels.size()));
+  text(c.quiet, fmt::format("layer {} · {} of {} channels at least {:.0f} × the median", layer,
+                            channels.size(), residual->values.size(), kOutlierFactor));
+  const ImVec2 room = ImGui::GetContentRegionAvail();
+  const float list = std::min(room.x * 0.5F, px(ui, 190.0F));
+  if (ImGui::BeginChild("channels", {list, room.y})) {
+    const FontScope font(ui.fonts.mono, 0.92F);
+    for (const view::Channel& channel : channels) {
+      const std::string label =
+          fmt::format("{:>5} {:>9} {:>5.0f}×", channel.index,
+                      view::number_text(double{channel.value}), channel.times);
+      if (ImGui::Selectable(label.c_str(), channel.index == channel_)) {
+        channel_ = channel.index;
+      }
+      ui.widgets.mark(fmt::format("norms/channel/{}", channel.index));
+      tip("Show this channel over the layers");
+    }
+    if (channels.empty()) {
+      text(c.quiet, "none stands out");
+    }
+  }
+  ImGui::EndChild();
+  ImGui::SameLine(0.0F, px(ui, 10.0F));
+  if (channel_ < 0 || static_cast<std::size_t>(channel_) >= residual->values.size()) {
+    text(c.quiet, "Click a channel.");
+    return;
+  }
+  if (ImGui::BeginChild("channel", {0.0F, room.y}, 0, ImGuiWindowFlags_NoScrollbar)) {
+    std::vector<float> over;
+    for (int l = 0; l < wanted.detail->pass.n_layers; ++l) {
+      const capture::FullTensor* t = view::find_tensor(wanted.detail.get(), Tap::kResidOut, l);
+      const auto at = static_cast<std::size_t>(channel_);
+      over.push_back(t != nullptr && at < t->values.size() ? t->values[at] : std::nanf(""));
+    }
+    ui.widgets.state("norms/channel", fmt::format("{}", channel_));
+    text(c.text, fmt::format("channel {} over the layers", channel_));
+    if (button(ui, "norms/channel/open", "Open the tensor", Look::kLink,
+               "Show the whole residual of this layer in the Tensors tab")) {
+      ui.selection.tensor = view::tap_key(Tap::kResidOut, layer);
+      ui.requests.show_tab = "tensors";
+    }
+    const std::array lines{PlotLine{"value", &over, c.accent}};
+    Plot plot;
+    plot.id = "norms/channel plot";
+    plot.size = ImGui::GetContentRegionAvail();
+    plot.x_name = "layer";
+    plot.marked = layer;
+    line_plot(ui, plot, lines);
+  }
+  ImGui::EndChild();
+}
+
+void NormsPanel::profile(Ui& ui) {
+  section_title(ui, "One token");
+  ImGui::SameLine(0.0F, px(ui, 8.0F));
+  combo(ui, "norms/side", "", side_, kSides.data(), static_cast<int>(kSides.size()));
+  subtitle(ui, view::cut_text(token_label(ui, ui.shown_position()), 20));
+  switch (side_) {
+    case 0:
+      norms(ui);
+      break;
+    case 1:
+      shares(ui);
+      break;
+    default:
+      outliers(ui);
+  }
+}
+
+std::string NormsPanel::csv(const Ui& ui) const {
+  const session::Snapshot& s = *ui.snapshot;
+  const Tap tap = kChoices[static_cast<std::size_t>(std::clamp(
+                               ui.settings.norms_tap, 0, static_cast<int>(kChoices.size()) - 1))]
+                      .tap;
+  if (s.n_frames == 0) {
+    return {};
+  }
+  std::string all = "position,id,layer,tap,l2,absmax,mean,non_finite,zeros\n";
+  for (int p = 0; p < s.n_frames; ++p) {
+    const capture::TokenFrame* frame = s.frame(p);
+    const int layers = capture::is_layer_tap(tap) ? frame->n_layers : 0;
+    for (int layer = layers > 0 ? 0 : -1; layer < layers; ++layer) {
+      const capture::TapStats* stats = view::tap_stats(frame, layer, tap);
+      if (stats != nullptr && stats->count > 0) {
+        all += fmt::format("{},{},{},{},{:.9g},{:.9g},{:.9g},{},{}\n", p, frame->id, layer,
+                           capture::tap_name(tap), stats->l2, stats->absmax, stats->mean,
+                           stats->non_finite, stats->zeros);
+      }
+    }
+  }
+  return all;
 }
 
 void NormsPanel::draw(Ui& ui) {
@@ -183,6 +350,11 @@ void NormsPanel::draw(Ui& ui) {
     }
     return names;
   }();
+  if (pinned_model_ != ui.snapshot->model.get()) {
+    pinned_model_ = ui.snapshot->model.get();
+    pinned_.reset();
+    channel_ = -1;
+  }
   int& choice = ui.settings.norms_tap;
   choice = std::clamp(choice, 0, static_cast<int>(kChoices.size()) - 1);
   const Tap tap = kChoices[static_cast<std::size_t>(choice)].tap;

@@ -130,7 +130,7 @@ void StatusBar::draw(Ui& ui) {
     ImGui::SameLine(0.0F, px(ui, 18.0F));
     text(c.quiet, fmt::format("{} tokens · {} generated", s.n_frames, s.n_generated));
   }
-  const std::string keys = "F1 keys · Ctrl+O open";
+  const std::string keys = "F1 keys · Ctrl+O open · Ctrl+P command";
   const float keys_at = edge - ImGui::CalcTextSize(keys.c_str()).x;
   float right = keys_at - px(ui, 14.0F);
   // A slow average: the number must be readable.

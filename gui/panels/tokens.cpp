@@ -8,15 +8,18 @@
 
 #include "engine/base/utf8.h"
 #include "gui/panels/actions.h"
+#include "gui/panels/branches.h"
 #include "gui/panels/diagnosis.h"
 #include "gui/panels/force_popup.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/prompt.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/color_map.h"
+#include "gui/view/export_text.h"
 #include "gui/view/frames.h"
 #include "gui/view/text.h"
 #include "gui/view/token_layout.h"
+#include "gui/view/token_search.h"
 
 namespace layerscope::gui {
 namespace {
@@ -49,6 +52,8 @@ class TokensPanel final : public Panel {
   void context_menu(Ui& ui);
   void card(Ui& ui);
   void publish(Ui& ui);
+  void search(Ui& ui);
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
   PromptSection prompt_;
   ForcePopup force_;
@@ -57,6 +62,11 @@ class TokensPanel final : public Panel {
   int shown_count_ = 0;
   int shown_lines_ = 0;
   int scrolled_to_ = -1;
+  std::string needle_;
+  bool searching_ = false;
+  std::vector<view::TokenMatch> matches_;
+  std::uint64_t matches_version_ = 0;
+  std::size_t match_ = 0;  ///< the one gone to
   std::uint64_t text_version_ = 0;
   std::string text_;
 };
@@ -125,6 +135,12 @@ void TokensPanel::draw_chip(Ui& ui, int position, ImVec2 origin, float line_heig
     const float length = (place.width - 2.0F * round) * (1.0F - surprise);
     draw->AddRectFilled({min.x + round, max.y - px(ui, 2.0F)}, {min.x + round + length, max.y},
                         mix(fill, c.text, 0.45F));
+  }
+  for (const view::TokenMatch& match : matches_) {
+    if (position >= match.first && position <= match.last) {
+      draw->AddRect({min.x - 1.0F, min.y - 1.0F}, {max.x + 1.0F, max.y + 1.0F}, c.text, round, 0,
+                    px(ui, 1.0F));
+    }
   }
   const bool selected = position == ui.shown_position();
   if (selected) {
@@ -230,14 +246,21 @@ void TokensPanel::context_menu(Ui& ui) {
     force_.open(position - 1);
   }
   ui.widgets.mark("tokens/menu/force");
+  ImGui::Separator();
+  const int first_new = ui.snapshot->n_prompt();
   if (ImGui::MenuItem("Copy text up to here")) {
-    std::string copied;
-    for (int i = 0; i <= position; ++i) {
-      copied += view::token_bytes(tokenizer_of(ui), view::token_id(*ui.snapshot, i));
-    }
-    ImGui::SetClipboardText(copied.c_str());
+    ImGui::SetClipboardText(view::tokens_text(*ui.snapshot, tokenizer_of(ui), 0, position).c_str());
   }
   ui.widgets.mark("tokens/menu/copy");
+  if (ImGui::MenuItem("Copy ids up to here")) {
+    ImGui::SetClipboardText(view::tokens_ids(*ui.snapshot, 0, position).c_str());
+  }
+  ui.widgets.mark("tokens/menu/copy ids");
+  if (ImGui::MenuItem("Copy generated text", nullptr, false, last >= first_new)) {
+    ImGui::SetClipboardText(
+        view::tokens_text(*ui.snapshot, tokenizer_of(ui), first_new, last).c_str());
+  }
+  ui.widgets.mark("tokens/menu/copy generated");
   ImGui::EndPopup();
 }
 
@@ -309,6 +332,72 @@ void TokensPanel::card(Ui& ui) {
   ImGui::PopStyleColor();
 }
 
+void TokensPanel::search(Ui& ui) {
+  if (ui.focus_search) {
+    searching_ = true;
+  }
+  if (!searching_) {
+    return;
+  }
+  const Palette& c = colors(ui);
+  if (ui.focus_search) {
+    ImGui::SetKeyboardFocusHere();
+    ui.focus_search = false;
+  }
+  const float width = ImGui::GetContentRegionAvail().x - px(ui, 110.0F);
+  const bool changed = search_field(ui, "tokens/search", needle_, "find in the text",
+                                    std::max(width, px(ui, 60.0F)));
+  const bool active = ImGui::IsItemActive();
+  if (changed || matches_version_ != ui.snapshot->version) {
+    matches_ = view::find_in_tokens(*ui.snapshot, tokenizer_of(ui), needle_);
+    matches_version_ = ui.snapshot->version;
+    if (changed) {
+      match_ = 0;
+    }
+  }
+  const bool next = ImGui::IsItemDeactivated() && ImGui::IsKeyPressed(ImGuiKey_Enter);
+  if ((changed || next) && !matches_.empty()) {
+    match_ = next ? (match_ + 1) % matches_.size() : 0;
+    const int position = matches_[match_].first;
+    select_position(ui, position >= ui.snapshot->n_frames - 1 ? -1 : position);
+  }
+  if (next) {
+    ui.focus_search = true;
+  }
+  ui.widgets.state("tokens/matches", fmt::format("{}", matches_.size()));
+  ImGui::SameLine(0.0F, px(ui, 8.0F));
+  ImGui::AlignTextToFramePadding();
+  text(matches_.empty() && !needle_.empty() ? c.warn : c.quiet,
+       needle_.empty()    ? "Enter: next"
+       : matches_.empty() ? "nothing"
+                          : fmt::format("{} of {}", match_ + 1, matches_.size()));
+  ImGui::SameLine(std::max(0.0F, right_edge() - ImGui::CalcTextSize("✕").x));
+  if (button(ui, "tokens/search/close", "✕", Look::kLink, "Close the search  ·  Esc") ||
+      (active && ImGui::IsKeyPressed(ImGuiKey_Escape, false))) {
+    searching_ = false;
+    needle_.clear();
+    matches_.clear();
+  }
+}
+
+std::string TokensPanel::csv(const Ui& ui) const {
+  const session::Snapshot& s = *ui.snapshot;
+  if (s.n_frames == 0) {
+    return {};
+  }
+  std::string all = "position,id,token,origin,probability,logit,rank,entropy_bits,eval_ms\n";
+  for (int p = 0; p < s.n_frames; ++p) {
+    const capture::TokenFrame& f = *s.frame(p);
+    const auto known = [&f](const std::string& value) { return f.choice.known ? value : ""; };
+    all += view::csv_line(
+        {fmt::format("{}", p), fmt::format("{}", f.id), view::quoted_token(tokenizer_of(ui), f.id),
+         origin_text(f.choice.origin), known(fmt::format("{:.9g}", f.choice.prob)),
+         known(fmt::format("{:.9g}", f.choice.logit)), known(fmt::format("{}", f.choice.rank + 1)),
+         known(fmt::format("{:.6g}", f.choice.entropy)), fmt::format("{:.4f}", f.eval_ms)});
+  }
+  return all;
+}
+
 void TokensPanel::publish(Ui& ui) {
   const session::Snapshot& s = *ui.snapshot;
   ui.widgets.state("tokens/count", fmt::format("{}", s.n_frames));
@@ -340,9 +429,12 @@ void TokensPanel::draw(Ui& ui) {
                                             button_size(ui, "X").y + px(ui, 14.0F)
                                       : 0.0F;
   const float spacing = ImGui::GetStyle().ItemSpacing.y;
-  const float height =
-      ImGui::GetContentRegionAvail().y - card_height - (with_card ? spacing : 0.0F);
+  search(ui);
+  const float branches = branches_height(ui);
+  const float height = ImGui::GetContentRegionAvail().y - card_height - branches -
+                       (with_card ? spacing : 0.0F) - (branches > 0.0F ? spacing : 0.0F);
   stream(ui, std::max(height, px(ui, 40.0F)));
+  draw_branches(ui, branches);
   if (with_card) {
     card(ui);
   }

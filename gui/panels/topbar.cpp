@@ -154,6 +154,7 @@ class TopBar final : public Panel {
 
  private:
   static void file_menu(Ui& ui);
+  static void export_menu(Ui& ui);
   static void add_chip(Ui& ui, std::vector<Piece>& to, int priority, const char* id,
                        std::string label, ImU32 color, std::string help);
   static void model_chips(Ui& ui, std::vector<Piece>& left);
@@ -162,6 +163,52 @@ class TopBar final : public Panel {
 
   std::shared_ptr<TabTitles> titles_;
 };
+
+void TopBar::export_menu(Ui& ui) {
+  const auto item = [&ui](const std::string& id, const char* label, const char* key, bool enabled) {
+    const bool chosen = ImGui::MenuItem(label, key, false, enabled);
+    ui.widgets.mark(id);
+    return chosen;
+  };
+  const bool open = ImGui::BeginMenu("Export");
+  ui.widgets.mark("menu/file/export");
+  if (!open) {
+    return;
+  }
+  struct Target {
+    const char* panel;
+    const char* label;
+  };
+  static constexpr std::array kTargets{Target{"attention", "Attention"}, Target{"tokens", "Tokens"},
+                                       Target{"logits", "Next token"},
+                                       Target{"bottom", "Bottom tab"}};
+  if (item("menu/file/screenshot", "Window as PNG", "F12", true)) {
+    ui.requests.screenshot_path = "layerscope.png";
+  }
+  for (const Target& target : kTargets) {
+    if (item(fmt::format("menu/file/export/{}/png", target.panel),
+             fmt::format("{} as PNG", target.label).c_str(), "", true)) {
+      ui.requests.panel_png = target.panel;
+    }
+  }
+  ImGui::Separator();
+  const bool tokens = ui.snapshot->n_frames > 0;
+  for (const Target& target : kTargets) {
+    if (item(fmt::format("menu/file/export/{}/csv", target.panel),
+             fmt::format("{} as CSV", target.label).c_str(), "", tokens)) {
+      ui.requests.panel_csv = target.panel;
+    }
+  }
+  ImGui::Separator();
+  const bool model = ui.snapshot->model != nullptr;
+  if (item("menu/file/export/findings", "Findings as a page", "", model)) {
+    ui.requests.findings_html = true;
+  }
+  if (item("menu/file/export/command", "Copy as command", "Ctrl+Shift+C", model)) {
+    ui.requests.copy_command = true;
+  }
+  ImGui::EndMenu();
+}
 
 void TopBar::file_menu(Ui& ui) {
   if (button(ui, "menu/file", "File ▾", Look::kPlain, "Open a model, recent files, screenshot")) {
@@ -201,8 +248,9 @@ void TopBar::file_menu(Ui& ui) {
   }
   ImGui::EndDisabled();
   ImGui::Separator();
-  if (item("menu/file/screenshot", "Save screenshot", "F12")) {
-    ui.requests.screenshot_path = "layerscope.png";
+  export_menu(ui);
+  if (item("menu/file/palette", "Command palette…", "Ctrl+P")) {
+    ui.requests.show_palette = true;
   }
   if (item("menu/file/theme", ui.settings.dark ? "Light theme" : "Dark theme", "Ctrl+T")) {
     ui.settings.dark = !ui.settings.dark;

@@ -79,14 +79,15 @@ struct AppRequests {
   bool open_system_dialog = false;
   bool show_keys = false;
   bool quit = false;
-  bool redraw = false;          ///< A panel works in slices: draw the next frame without waiting.
-  std::string open_path;        ///< load this model
-  std::string show_tab;         ///< open this bottom tab
+  bool redraw = false;    ///< A panel works in slices: draw the next frame without waiting.
+  std::string open_path;  ///< load this model
+  std::string show_tab;   ///< open this bottom tab
   bool show_palette = false;
-  bool copy_command = false;      ///< the command line that repeats what is shown
-  bool findings_html = false;     ///< save the findings as a page
-  std::string panel_png;          ///< save this panel's picture
-  std::string panel_csv;          ///< save this panel's data
+  bool open_demo = false;       ///< load the demo and feed it a prompt
+  bool copy_command = false;    ///< the command line that repeats what is shown
+  bool findings_html = false;   ///< save the findings as a page
+  std::string panel_png;        ///< save this panel's picture
+  std::string panel_csv;        ///< save this panel's data
   std::string screenshot_path;  ///< save the window as PNG
 };
 
@@ -120,13 +121,14 @@ struct Ui {
   view::HealthyText healthy;   ///< likewise
   FaultRequest fault_request;  ///< likewise
   DetailRequest detail_request;
-  std::string notice;          ///< message shown over the window; empty: none
-  std::string prompt_text;     ///< the editor's text
+  std::string notice;       ///< message shown over the window; empty: none
+  std::string prompt_text;  ///< the editor's text
   bool prompt_chat = true;
   float scale = 1.0F;          ///< DPI scale
   double frame_seconds = 0.0;  ///< of the last frame
   std::uint64_t frames_dropped = 0;
-  std::string demo_path;  ///< the demo model; empty: not installed
+  std::string demo_path;      ///< the demo model; empty: not installed
+  bool focus_search = false;  ///< the token search is to take the keyboard
 
   void send(session::Command command) {
     if (session != nullptr) {

@@ -137,4 +137,16 @@ std::vector<float> norm_profile(const capture::TokenFrame* frame, capture::Tap t
   return profile;
 }
 
+NormShares norm_shares(const capture::TokenFrame* frame) {
+  const std::vector<float> residual = norm_profile(frame, capture::Tap::kResidOut);
+  const auto relative = [&residual](std::vector<float> part) {
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      part[i] = i < residual.size() && residual[i] > 0.0F ? part[i] / residual[i] : std::nanf("");
+    }
+    return part;
+  };
+  return {relative(norm_profile(frame, capture::Tap::kAttnOut)),
+          relative(norm_profile(frame, capture::Tap::kFfnOut))};
+}
+
 }  // namespace layerscope::gui::view

@@ -62,4 +62,11 @@ float norm_value(const capture::TapStats* stats);
 /// The frame's norms of `tap`, one per layer; NaN (a gap) where unknown.
 std::vector<float> norm_profile(const capture::TokenFrame* frame, capture::Tap tap);
 
+/// What the two blocks of each layer add, relative to the residual stream after it: the norms of
+/// attn_out and ffn_out over that of resid_out. NaN where unknown.
+struct NormShares {
+  std::vector<float> attention, feed_forward;
+};
+NormShares norm_shares(const capture::TokenFrame* frame);
+
 }  // namespace layerscope::gui::view

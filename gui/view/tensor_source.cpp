@@ -40,10 +40,10 @@ TensorSource::Ptr TensorSource::tap(std::shared_ptr<const session::TokenDetail> 
                      : fmt::format("layer {} · {}", tensor.layer, capture::tap_name(tensor.tap));
   source->type = "captured F32";
   std::vector<std::uint64_t> dimensions;
-  for (const std::int64_t dimension : tensor.shape) {
+  for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
     // One token: its own dimension says nothing.
-    if (dimension != 1 || (&dimension == &tensor.shape.back())) {
-      dimensions.push_back(static_cast<std::uint64_t>(dimension));
+    if (tensor.shape[i] != 1 || i + 1 == tensor.shape.size()) {
+      dimensions.push_back(static_cast<std::uint64_t>(tensor.shape[i]));
     }
   }
   source->set_shape(std::move(dimensions));

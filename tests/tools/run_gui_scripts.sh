@@ -50,6 +50,7 @@ export MODEL=${MODEL:-${models[0]}} BROKEN=$work/broken/broken.gguf BROKEN_DIR=$
 export LS_SOURCE_DIR=$root XDG_CONFIG_HOME=$work/config
 
 failed=0
+rm -f "$build/screenshots/$mode"/layerscope-*
 for script in "$@"; do
   output=$build/screenshots/$mode
   if ! "${launch[@]}" "$build/layerscope" "${arguments[@]}" --script "$script" \

@@ -1,0 +1,37 @@
+#include "gui/app/frame_times.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace layerscope::gui {
+
+void FrameTimes::add(double seconds) {
+  const auto ms = static_cast<float>(seconds * 1e3);
+  if (ms_.size() < kMost) {
+    ms_.push_back(ms);
+  } else {
+    ms_[next_] = ms;
+    next_ = (next_ + 1) % kMost;
+  }
+}
+
+double FrameTimes::percentile(double p) const {
+  if (ms_.empty()) {
+    return 0.0;
+  }
+  std::vector<float> sorted = ms_;
+  const double rank =
+      std::ceil(std::clamp(p, 0.0, 100.0) / 100.0 * static_cast<double>(sorted.size()));
+  const auto at = static_cast<std::ptrdiff_t>(std::max(rank, 1.0)) - 1;
+  std::nth_element(sorted.begin(), sorted.begin() + at, sorted.end());
+  return static_cast<double>(sorted[static_cast<std::size_t>(at)]);
+}
+
+std::string FrameTimes::text() const {
+  return fmt::format("{} frames: p50 {:.1f} ms, p95 {:.1f} ms, p99 {:.1f} ms, slowest {:.1f} ms",
+                     ms_.size(), percentile(50), percentile(95), percentile(99), percentile(100));
+}
+
+}  // namespace layerscope::gui

@@ -1,0 +1,143 @@
+// What the shell offers beyond keys: the command palette's list and exports.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "engine/session/findings_page.h"
+#include "gui/app/exports.h"
+#include "gui/app/shell.h"
+#include "gui/panels/actions.h"
+#include "gui/panels/diagnosis.h"
+#include "gui/view/export_text.h"
+
+namespace layerscope::gui {
+namespace {
+
+constexpr std::size_t kMostTensors = 4000;
+
+}  // namespace
+
+const Panel* Shell::find_panel(const std::string& id) const {
+  const std::string& wanted = id == "bottom" ? open_tab_ : id;
+  for (const PanelEntry& entry : panels_) {
+    if (wanted == entry.panel->id()) {
+      return entry.panel.get();
+    }
+  }
+  return nullptr;
+}
+
+std::vector<PaletteEntry> Shell::palette_entries() {
+  std::vector<PaletteEntry> entries;
+  for (const Binding& binding : bindings()) {
+    if (binding.action != Action::kPalette && binding.action != Action::kDismiss) {
+      entries.push_back({binding.group, binding.text, chord_text(binding.chord),
+                         [this, action = binding.action] { perform(action); }});
+    }
+  }
+  for (const PanelEntry& entry : panels_) {
+    if (entry.place == Place::kBottom) {
+      entries.push_back({"Go to", fmt::format("{} tab", entry.panel->title()), "",
+                         [this, id = entry.panel->id()] { ui_.requests.show_tab = id; }});
+    }
+  }
+  const auto ask = [&entries](std::string text, std::function<void()> act) {
+    entries.push_back({"Export", std::move(text), "", std::move(act)});
+  };
+  for (const char* panel : {"attention", "tokens", "logits", "bottom"}) {
+    ask(fmt::format("{} as PNG", panel), [this, panel] { ui_.requests.panel_png = panel; });
+    ask(fmt::format("{} as CSV", panel), [this, panel] { ui_.requests.panel_csv = panel; });
+  }
+  ask("findings as a page", [this] { ui_.requests.findings_html = true; });
+  static constexpr std::array<const char*, 3> kMaps{"viridis", "cividis", "magma"};
+  for (std::size_t i = 0; i < kMaps.size(); ++i) {
+    entries.push_back(
+        {"Colours", kMaps[i], "", [this, i] { ui_.settings.color_map = static_cast<int>(i); }});
+  }
+  if (!ui_.demo_path.empty()) {
+    entries.push_back({"File", "Open the demo", "", [this] { ui_.requests.open_demo = true; }});
+  }
+  for (const std::string& path : ui_.settings.recent) {
+    entries.push_back({"Recent", path, "", [this, path] { ui_.requests.open_path = path; }});
+  }
+  const auto& model = ui_.snapshot->model;
+  if (model == nullptr) {
+    return entries;
+  }
+  entries.push_back({"Check", "Run deep checks", "", [this] {
+                       ui_.send(session::DiagnoseNow{});
+                       ui_.requests.show_tab = "findings";
+                     }});
+  for (int layer = 0; layer < model->n_layers; ++layer) {
+    entries.push_back({"Go to", fmt::format("layer {}", layer), "",
+                       [this, layer] { ui_.selection.layer = layer; }});
+  }
+  for (const session::FaultInfo& fault : model->faults) {
+    if (fault.reason.empty()) {
+      entries.push_back({"Inject", fmt::format("{}  {}", fault.example, fault.title), "",
+                         [this, name = fault.example] {
+                           std::vector<std::string> faults = ui_.snapshot->faults;
+                           faults.push_back(name);
+                           set_faults(ui_, std::move(faults));
+                         }});
+    }
+  }
+  if (!ui_.snapshot->faults.empty()) {
+    entries.push_back({"Inject", "remove all faults", "", [this] { set_faults(ui_, {}); }});
+  }
+  if (model->file != nullptr) {
+    const auto& tensors = model->file->tensors;
+    for (std::size_t i = 0; i < std::min(tensors.size(), kMostTensors); ++i) {
+      entries.push_back({"Tensor", tensors[i].name, "", [this, name = tensors[i].name] {
+                           ui_.selection.tensor = name;
+                           ui_.requests.show_tab = "tensors";
+                         }});
+    }
+  }
+  return entries;
+}
+
+void Shell::export_what_was_asked(const AppRequests& asked, ShellRequests& result) {
+  const auto save = [this](const std::string& path, const std::string& text) {
+    if (const Status status = write_text(path, text); !status.ok()) {
+      notify(status.error().message);
+    } else {
+      inform("Saved " + path);
+    }
+  };
+  if (asked.copy_command) {
+    const std::string command = view::command_line(*ui_.snapshot);
+    if (!command.empty()) {
+      ImGui::SetClipboardText(command.c_str());
+      inform("Copied: " + command);
+    }
+  }
+  if (asked.findings_html && ui_.snapshot->model != nullptr) {
+    save(export_path(export_folder_, "findings", "html"),
+         session::findings_html(*ui_.snapshot, view::diagnose_command(*ui_.snapshot)));
+  }
+  const auto name_of = [this](const std::string& panel) {
+    return panel == "bottom" ? open_tab_ : panel;
+  };
+  if (!asked.panel_csv.empty()) {
+    const Panel* panel = find_panel(asked.panel_csv);
+    const std::string text = panel != nullptr ? panel->csv(ui_) : std::string();
+    if (text.empty()) {
+      inform(fmt::format("There is no table of data in {} to save", name_of(asked.panel_csv)));
+    } else {
+      save(export_path(export_folder_, name_of(asked.panel_csv), "csv"), text);
+    }
+  }
+  if (!asked.panel_png.empty()) {
+    const auto* widget = ui_.widgets.find("layout/" + asked.panel_png);
+    if (widget != nullptr) {
+      result.panel_path = export_path(export_folder_, name_of(asked.panel_png), "png");
+      result.panel_min = widget->min;
+      result.panel_max = widget->max;
+    }
+  }
+}
+
+}  // namespace layerscope::gui
