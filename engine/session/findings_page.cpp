@@ -54,7 +54,7 @@ std::string colour(double t) {
 /// One row of cells with their values.
 std::string cells(const std::vector<float>& values, double top, int first, int marked, int y,
                   const char* name) {
-  constexpr int kCell = 44;
+  constexpr int kCell = 50;
   constexpr int kLeft = 80;
   std::string svg = fmt::format("<text x=\"0\" y=\"{}\" class=\"name\">{}</text>", y + 18, name);
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -84,7 +84,7 @@ std::string picture(const Evidence& e) {
   // The scale is what is right, so that absurd values stand out.
   raise(e.expected.empty() ? e.captured : e.expected);
   const int marked = e.key >= 0 ? e.key : e.index;
-  constexpr int kCell = 44;
+  constexpr int kCell = 50;
   const int width = 84 + static_cast<int>(e.captured.size()) * kCell;
   std::string svg = fmt::format(
       "<svg viewBox=\"0 0 {} 78\" width=\"{}\" height=\"78\" role=\"img\" aria-label=\"values\">",
@@ -138,7 +138,7 @@ article header{display:flex;gap:10px;align-items:baseline;flex-wrap:wrap}
 .badge{font-weight:600;text-transform:uppercase;letter-spacing:.04em;font-size:.76rem}
 .place{font:13px ui-monospace,monospace;color:var(--quiet);margin:2px 0 8px}
 article p{margin:6px 0}.facts{display:flex;gap:22px;flex-wrap:wrap;margin:8px 0}
-.facts b{font:600 14px ui-monospace,monospace;display:block}
+.facts span{color:var(--quiet);font-size:.85rem}.facts b{color:var(--ink);font:600 14px ui-monospace,monospace;display:block}
 .values{overflow-x:auto;margin:8px 0}
 svg text{font:11px ui-monospace,monospace;fill:#1c2026}svg .name{fill:var(--quiet)}
 svg .value{text-anchor:middle}
@@ -177,12 +177,11 @@ std::string tally(const std::vector<Finding>& findings, int checks) {
 std::string article(const Finding& f) {
   std::string html = fmt::format(
       "<article class=\"{0}\"><header><span class=\"badge {0}\">{0}</span><h3>{1}</h3></header>"
-      "<p class=\"place\">{2}{3}</p><p>{4}</p>"
-      "<div class=\"facts\"><span>measured<b>{5:.6g}</b></span><span>threshold<b>{6:.6g}</b></span>"
-      "<span>look at<b>{7}</b></span></div>",
+      "<p class=\"place\">{2}</p><p>{3}</p>"
+      "<div class=\"facts\"><span>measured<b>{4:.6g}</b></span><span>threshold<b>{5:.6g}</b></span>"
+      "<span>look at<b>{6}</b></span></div>",
       diagnose::severity_name(f.severity), escaped(title_of(f.cause)), escaped(place_text(f)),
-      f.tensor.empty() ? "" : " · " + escaped(f.tensor), escaped(f.message), f.value, f.threshold,
-      escaped(evidence_text(f.evidence)));
+      escaped(f.message), f.value, f.threshold, escaped(evidence_text(f.evidence)));
   const std::string values = picture(f.evidence);
   if (!values.empty()) {
     html += "<div class=\"values\">" + values + "</div>";

@@ -32,7 +32,7 @@ int match_score(std::string_view needle, std::string_view text) {
     for (; at < text.size(); ++at) {
       if (low(text[at]) == low(wanted)) {
         const bool begins = at == 0 || !std::isalnum(static_cast<unsigned char>(text[at - 1]));
-        score += 1 + (neighbour ? 4 : 0) + (begins ? 6 : 0);
+        score += 1 + (neighbour ? 7 : 0) + (begins ? 6 : 0);
         found = true;
         neighbour = true;
         ++at;

@@ -244,6 +244,7 @@ void TensorDetail::draw(Ui& ui, const view::TensorSource& source, const view::Te
   }
   statistics(ui, *scan);
   if (scan->statistics_ready()) {
+    ImGui::Dummy({0.0F, px(ui, 3.0F)});
     histogram(ui, *scan, look, lo, hi);
     range_buttons(ui, look);
   }

@@ -349,9 +349,12 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
     plain(6, "topbar/ms", fmt::format("{:.2f} ms", s.timing.ms_per_token), c.quiet,
           "Milliseconds per token, smoothed over the last tokens");
   }
-  add_chip(ui, right, 7, "topbar/memory", view::bytes_text(s.device_bytes + s.history_bytes), 0,
-           fmt::format("Weights and caches {}, captured history {}",
-                       view::bytes_text(s.device_bytes), view::bytes_text(s.history_bytes)));
+  add_chip(
+      ui, right, 7, "topbar/memory", view::bytes_text(s.device_bytes + s.history_bytes), 0,
+      fmt::format("Weights and caches {}\nCaptured history {}, of it branches {}\nAttention rows "
+                  "beyond the budget are dropped, oldest first: {} steps so far",
+                  view::bytes_text(s.device_bytes), view::bytes_text(s.history_bytes),
+                  view::bytes_text(s.branch_bytes), s.attention_dropped));
   const bool nearly_full = s.n_frames * 10 >= s.context * 9 && s.context > 0;
   add_chip(ui, right, 2, "topbar/context", fmt::format("ctx {} / {}", s.n_frames, s.context),
            nearly_full ? c.warn : 0,
