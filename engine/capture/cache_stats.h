@@ -1,5 +1,5 @@
-// CacheStats: what stands in a key and value cache, slot by slot. Plain data, filled by a backend on
-// the worker thread, shared with the window as shared_ptr<const …>.
+// CacheStats: what stands in a key and value cache, slot by slot. Plain data, filled by a backend
+// on the worker thread, shared with the window as shared_ptr<const …>.
 #pragma once
 
 #include <cstddef>

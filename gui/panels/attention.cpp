@@ -24,6 +24,7 @@ class AttentionPanel final : public Panel {
   [[nodiscard]] const char* id() const override { return "attention"; }
   [[nodiscard]] const char* title() const override { return "Attention"; }
   void draw(Ui& ui) override;
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
  private:
   void header(Ui& ui, bool detail_only);
@@ -205,6 +206,25 @@ void AttentionPanel::overview(Ui& ui, ImVec2 room) {
     ImGui::Dummy({0.0F, px(ui, 2.0F)});
     looks(ui);
   }
+}
+
+/// The shown token's row of every head of the selected layer.
+std::string AttentionPanel::csv(const Ui& ui) const {
+  const session::Snapshot& s = *ui.snapshot;
+  const int position = ui.shown_position();
+  if (s.model == nullptr || position < 0) {
+    return {};
+  }
+  std::string all = "position,layer,head,key,probability\n";
+  bool any = false;
+  for (int head = 0; head < s.model->n_heads; ++head) {
+    const auto row = view::attention_row(s, position, ui.selection.layer, head);
+    any = any || !row.empty();
+    for (std::size_t key = 0; key < row.size(); ++key) {
+      all += fmt::format("{},{},{},{},{:.9g}\n", position, ui.selection.layer, head, key, row[key]);
+    }
+  }
+  return any ? all : std::string();
 }
 
 void AttentionPanel::draw(Ui& ui) {

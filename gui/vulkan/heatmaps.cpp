@@ -255,8 +255,8 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
     entries_.erase(found);
     found = entries_.end();
   }
-  const Look look{data.version, data.lo, data.hi, data.log_scale, data.flag, data.color_map,
-                  data.overlay};
+  const Look look{data.version, data.lo,        data.hi,     data.log_scale,
+                  data.flag,    data.color_map, data.overlay};
   if (found != entries_.end() && found->second.coloured && found->second.look == look) {
     found->second.last_used = frame_;
     return reinterpret_cast<TextureHandle>(found->second.shown);
