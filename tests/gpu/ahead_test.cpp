@@ -65,13 +65,13 @@ TEST(GpuSampling, Choices_EqualTheHostSampler) {
   }
 }
 
-struct Run {
+struct Tokens {
   std::vector<std::int32_t> ids;
   std::vector<capture::LogitSummary> summaries;
 };
 
-Run generate(session::Generator& generator, int n, int ahead) {
-  Run run;
+Tokens generate(session::Generator& generator, int n, int ahead) {
+  Tokens run;
   for (int i = 0; i < n; ++i) {
     generator.ahead = std::min(ahead, n - i - 1);
     const auto id = generator.choose();
@@ -89,7 +89,7 @@ TEST(GpuAhead, AnyDistance_AnyTier_SameTokensAndSummaries) {
   const auto model = load(demo_model());
   for (const SamplerSettings& s : {kSettings[0], kSettings[1], kSettings[4]}) {
     for (const Tier tier : {Tier::kOff, Tier::kSummary, Tier::kAttention}) {
-      std::vector<Run> runs;
+      std::vector<Tokens> runs;
       for (const int ahead : {0, 1, 2, 100}) {
         auto generator = cuda_generator(model, 200, false);
         generator.sampler_settings = s;

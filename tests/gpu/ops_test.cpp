@@ -174,7 +174,9 @@ TEST_P(HeadShapes, QkvAndAppend_AgreeWithReferenceAndEachOther) {
   std::vector<float> cos_sin(static_cast<std::size_t>(std::max(2, shape.rope_dim)));
   rope_angles(position, inv_freq.data(), inv_freq.size(), cos_sin.data());
   const Device<float> dx(x), dw(weight), dcs(cos_sin), dn(96, kPoison);
-  const Device<StepState> state(std::vector<StepState>{{0, position}});
+  StepState step;
+  step.position = position;
+  const Device<StepState> state(std::vector<StepState>{step});
   const auto stride = static_cast<std::size_t>(heads.head_stride);
   const std::size_t kv = static_cast<std::size_t>(shape.n_kv_heads) * context * stride;
   const std::size_t qs = static_cast<std::size_t>(shape.n_heads) * context * stride;
@@ -338,8 +340,11 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
   const Device<float> parts(attention_parts_floats(heads, stage.n_splits), kPoison);
   const Device<unsigned> arrived(static_cast<std::size_t>(c.n_kv_heads * attention_groups(heads)),
                                  0U);
-  const Device<StepState> state(
-      std::vector<StepState>{{0, c.kv_len - 1, scores.get(), row_stride}});
+  StepState step;
+  step.position = c.kv_len - 1;
+  step.rows = scores.get();
+  step.row_stride = row_stride;
+  const Device<StepState> state(std::vector<StepState>{step});
   std::vector<float> queries(h_count * static_cast<std::size_t>(context) * stride, 0.0F);
   for (std::size_t h = 0; h < h_count; ++h) {
     std::memcpy(queries.data() + (h * static_cast<std::size_t>(context) + n - 1) * stride,
