@@ -45,9 +45,9 @@ bool Backend::attention_rows(int layer, int head, int first, int n, std::span<fl
     if (stop.stop_requested()) {
       return false;
     }
-    attention_row(layer, head, first + i,
-                  out.subspan(static_cast<std::size_t>(i) * stride,
-                              static_cast<std::size_t>(first + i) + 1));
+    attention_row(
+        layer, head, first + i,
+        out.subspan(static_cast<std::size_t>(i) * stride, static_cast<std::size_t>(first + i) + 1));
   }
   return true;
 }

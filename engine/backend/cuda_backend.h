@@ -5,8 +5,9 @@
 // kernels between them. Every stage leaves its result where the capture finds it, so capturing
 // adds kernels after the stages and never changes what they compute.
 //
-// Steps can be enqueued ahead of being asked for: the GPU chooses each token and starts the next step
-// itself, the host reads results from a ring. What was done ahead and is not asked for is discarded.
+// Steps can be enqueued ahead of being asked for: the GPU chooses each token and starts the next
+// step itself, the host reads results from a ring. What was done ahead and is not asked for is
+// discarded.
 //
 // Owner: the thread that created it; nothing else may call CUDA on its stream.
 #pragma once
@@ -39,30 +40,30 @@ struct LayerTaps {
 
 /// Work space in device memory.
 struct Work {
-  kernels::cuda::StepState* state;     ///< of the token being decoded
-  std::int32_t* ids;                   ///< [batch]
-  std::int32_t* position;              ///< of ids[0]
-  float* cos_sin;                      ///< [batch, rope_dim]
-  float* embedding;                    ///< [hidden], decode
-  float* final_norm;                   ///< [batch, hidden]
-  float* logits;                       ///< [logit_rows, vocab_rows]
-  std::vector<LayerTaps> decode;       ///< per layer, one token
-  LayerTaps prefill;                   ///< one layer, batch tokens
-  float* scores;                       ///< decode: [layers, heads, context] and log-sum-exps
-  float* lse;                          ///< decode: [layers, heads]
-  float* parts;                        ///< decode: partial sums of the splits
-  unsigned* arrived;                   ///< decode: [kv_heads · groups]
-  std::int32_t* history;               ///< [context], tokens by position
-  std::byte* results;                  ///< decode: see StepResults
-  float* prefill_scores;               ///< [heads, chunk of tokens, keys]
-  float *keys_f32, *values_f32;        ///< [kv_heads, keys, head_stride], with an F16 cache
-  kernels::cuda::RawStats* stats;      ///< prefill: [batch][(layers + 1) · taps]
-  kernels::cuda::FinishedStats* finished;    ///< the same, as the host keeps them
-  kernels::cuda::RawHeadStats* heads;        ///< prefill: [batch][layers][heads]
-  std::uint8_t* pooled;                      ///< prefill: [batch][layers][heads][bins]
-  kernels::cuda::RowPlace* places;           ///< prefill: [batch]
-  kernels::cuda::StatsEntry* entries;  ///< decode, then prefill per layer, then model-wide
-  std::uint8_t* usable;                ///< [vocab_rows]
+  kernels::cuda::StepState* state;         ///< of the token being decoded
+  std::int32_t* ids;                       ///< [batch]
+  std::int32_t* position;                  ///< of ids[0]
+  float* cos_sin;                          ///< [batch, rope_dim]
+  float* embedding;                        ///< [hidden], decode
+  float* final_norm;                       ///< [batch, hidden]
+  float* logits;                           ///< [logit_rows, vocab_rows]
+  std::vector<LayerTaps> decode;           ///< per layer, one token
+  LayerTaps prefill;                       ///< one layer, batch tokens
+  float* scores;                           ///< decode: [layers, heads, context] and log-sum-exps
+  float* lse;                              ///< decode: [layers, heads]
+  float* parts;                            ///< decode: partial sums of the splits
+  unsigned* arrived;                       ///< decode: [kv_heads · groups]
+  std::int32_t* history;                   ///< [context], tokens by position
+  std::byte* results;                      ///< decode: see StepResults
+  float* prefill_scores;                   ///< [heads, chunk of tokens, keys]
+  float *keys_f32, *values_f32;            ///< [kv_heads, keys, head_stride], with an F16 cache
+  kernels::cuda::RawStats* stats;          ///< prefill: [batch][(layers + 1) · taps]
+  kernels::cuda::FinishedStats* finished;  ///< the same, as the host keeps them
+  kernels::cuda::RawHeadStats* heads;      ///< prefill: [batch][layers][heads]
+  std::uint8_t* pooled;                    ///< prefill: [batch][layers][heads][bins]
+  kernels::cuda::RowPlace* places;         ///< prefill: [batch]
+  kernels::cuda::StatsEntry* entries;      ///< decode, then prefill per layer, then model-wide
+  std::uint8_t* usable;                    ///< [vocab_rows]
   kernels::cuda::LogitPart* logit_parts;
   kernels::cuda::SampleSpace sample;
   kernels::cuda::Gemm::Space gemm;
@@ -159,6 +160,16 @@ class CudaBackend final : public Backend {
                  capture::PassCapture& captured);
   Status prefill_attention_block(int layer, const ForwardRequest& request, const float* x,
                                  capture::PassCapture& captured);
+  /// Layers whose attention statistics and pooled rows travel to the host together, while the GPU
+  /// computes the next ones.
+  struct Group {
+    int first = 0;
+    int n = 0;
+    std::size_t turn = 0;  ///< which half of the page-locked buffer
+  };
+  [[nodiscard]] int group_layers(int n_tokens) const;
+  Status send_group(const Group& group, const capture::PassCapture& captured);
+  Status take_group(const Group& group, capture::PassCapture& captured);
   Status finish_prefill(capture::PassCapture& captured);
   Status prefill_attend(int layer, const ForwardRequest& request, capture::PassCapture& captured);
   float* full_attention(capture::PassCapture& captured, capture::Tap tap, int layer, int keys,
@@ -241,7 +252,9 @@ class CudaBackend final : public Backend {
   int logits_position_ = -1;      ///< whose logits stand in work_.logits
   std::int32_t last_token_ = -1;  ///< at kv_len_ − 1
   std::vector<std::shared_ptr<const RowArena::Block>> pass_rows_;  ///< of a prefill pass, by token
-  std::vector<std::uint8_t> host_pooled_;
+  std::vector<capture::PooledRows> pass_pooled_;
+  Stream copy_stream_;
+  std::array<Event, 2> group_ready_, group_copied_;  ///< by Group::turn
 };
 
 }  // namespace layerscope::backend::cuda

@@ -1,6 +1,7 @@
-// One token: five fused stages per layer, captured once per number of splits, tier and way of choosing
-// into a CUDA graph. Its first node takes token and position from a ring, or the token that the step
-// before chose; its last one sends the results to another ring. So steps can be enqueued ahead.
+// One token: five fused stages per layer, captured once per number of splits, tier and way of
+// choosing into a CUDA graph. Its first node takes token and position from a ring, or the token
+// that the step before chose; its last one sends the results to another ring. So steps can be
+// enqueued ahead.
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
@@ -44,7 +45,8 @@ StepResults CudaBackend::results_layout() const {
 
 /// Results of a step on the host.
 const std::byte* CudaBackend::slot(std::uint32_t number) const {
-  const std::size_t slot_bytes = results_layout().bytes + size(row_stride(context_)) * sizeof(float);
+  const std::size_t slot_bytes =
+      results_layout().bytes + size(row_stride(context_)) * sizeof(float);
   return step_.data() + kStepSlots * sizeof(StepState) + number % kStepSlots * slot_bytes;
 }
 
@@ -138,7 +140,9 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choos
                                                    : &chosen->id;
   publish.results = results;
   publish.ring = step_.data() + kStepSlots * sizeof(StepState);
-  publish.bytes = tier >= Tier::kAttention ? at.bytes : tier == Tier::kSummary ? at.pooled : at.stats;
+  publish.bytes = tier >= Tier::kAttention ? at.bytes
+                  : tier == Tier::kSummary ? at.pooled
+                                           : at.stats;
   publish.slot_bytes = static_cast<std::size_t>(slot(1) - slot(0));
   publish.n_rows = n_rows();
   return launch_publish(on_, publish);
@@ -171,8 +175,7 @@ Result<cudaGraphExec_t> CudaBackend::step_graph(const Splits& splits, Tier tier,
   return executable;
 }
 
-Step CudaBackend::make_step(const ForwardRequest& request, int position,
-                            std::int32_t token) const {
+Step CudaBackend::make_step(const ForwardRequest& request, int position, std::int32_t token) const {
   Step step;
   step.token = token;
   step.position = position;
@@ -242,8 +245,7 @@ Status CudaBackend::decode(const ForwardRequest& request, std::vector<float>& lo
   const bool may_go_ahead =
       choosing(request) != Choosing::kNot && request.capture.tier < Tier::kFull;
   const int ahead = may_go_ahead ? std::min(request.ahead, kStepSlots - 2) : 0;
-  while (static_cast<int>(steps_.size()) <= ahead &&
-         steps_.back().position + 1 < context_) {
+  while (static_cast<int>(steps_.size()) <= ahead && steps_.back().position + 1 < context_) {
     LS_CHECK(begin_step(make_step(request, steps_.back().position + 1, -1)));
   }
   const Step step = std::move(steps_.front());

@@ -117,8 +117,8 @@ Status CudaBackend::deliver_logits(const ForwardRequest& request, std::vector<fl
       // What the steps count themselves stays.
       LS_CUDA(cudaMemcpyAsync(work_.state, &state, offsetof(kernels::cuda::StepState, next),
                               cudaMemcpyHostToDevice, on.stream));
-      LS_CHECK(launch_sample(on, work_.logits, work_.usable, model_->spec.vocab_rows,
-                             work_.history, work_.state, work_.sample, chosen));
+      LS_CHECK(launch_sample(on, work_.logits, work_.usable, model_->spec.vocab_rows, work_.history,
+                             work_.state, work_.sample, chosen));
     }
     std::vector<std::byte> results(at.chosen + sizeof(kernels::cuda::ChosenToken));
     LS_CHECK(download(results.data(), work_.results, results.size()));

@@ -245,9 +245,8 @@ Status Session::Worker::load(const std::string& path) {
   generator_ = std::make_unique<Generator>(model, std::move(backend));
   generator_->sampler_settings = state_.sampler;
   generator_->capture = state_.capture;
-  generator_->attention_budget = generator_->backend().row_capacity() > 0
-                                     ? ~std::uint64_t{0}
-                                     : options_.attention_budget;
+  generator_->attention_budget =
+      generator_->backend().row_capacity() > 0 ? ~std::uint64_t{0} : options_.attention_budget;
   diagnosis_ = std::make_unique<Diagnosis>(*generator_, [this, model](int context) {
     backend::BackendOptions again = backend_options(context);
     again.row_memory = 1;  // the least: its rows are read at once
@@ -280,7 +279,8 @@ Status Session::Worker::load(const std::string& path) {
 }
 
 // A GPU that failed answers everything with the same error, and one that is out of memory may have
-// lost a step: both are well again with a new backend. The prompt is kept, what was evaluated is not.
+// lost a step: both are well again with a new backend. The prompt is kept, what was evaluated is
+// not.
 void Session::Worker::recover() {
   const std::string error = state_.error;
   const std::string path = state_.model->path;
@@ -299,8 +299,8 @@ void Session::Worker::recover() {
   state_.loading_path.clear();
   if (!status.ok()) {
     handle(Unload{});
-    set_error(device_error(fmt::format("{}; the model could not be loaded again: {}", error,
-                                       status.error().message)));
+    set_error(device_error(
+        fmt::format("{}; the model could not be loaded again: {}", error, status.error().message)));
     return;
   }
   state_.prompt = prompt;
@@ -371,9 +371,8 @@ Status Session::Worker::prepare() {
   const std::size_t done = generator_->frames().size();
   if (done >= state_.prompt_ids.size()) {
     // After a cancelled rewind the distribution is missing: evaluate the last token once more.
-    return generator_->has_distribution()
-               ? Status{}
-               : generator_->rewind(static_cast<int>(done) - 1, stop_);
+    return generator_->has_distribution() ? Status{}
+                                          : generator_->rewind(static_cast<int>(done) - 1, stop_);
   }
   const std::size_t left = state_.prompt_ids.size() - done;
   const model::DecoderSpec& spec = generator_->model().spec;
