@@ -114,8 +114,11 @@ Status diagnose_model(const DiagnoseOptions& options) {
     return invalid_input("the prompt is empty; write something to evaluate");
   }
   session::Diagnosis diagnosis(generator, [&](int context) {
-    return backend::create_backend(model,
-                                   {options.common.backend, options.common.threads, context});
+    backend::BackendOptions wanted{options.common.backend, options.common.threads, context,
+                                   options.common.gpu};
+    wanted.float32 = options.common.float32;
+    wanted.row_memory = 1;  // the least: its rows are read at once
+    return backend::create_backend(model, wanted);
   });
   diagnosis.start(ids.size(), text);
   LS_CHECK(generator.evaluate(ids, false, {}));
