@@ -203,8 +203,9 @@ class Upload {
         LS_CHECK(ring_.send(staging_, n * row_bytes));
         const std::size_t blocks_per_row = job.from.cols / 32;
         auto* scales = static_cast<std::byte*>(const_cast<void*>(job.to.scales));
-        LS_CHECK(kernels::cuda::launch_repack_q8(on_, staging_, n * blocks_per_row, to,
-                                                 scales + row * blocks_per_row * 2));
+        LS_CHECK(kernels::cuda::launch_repack_q8(
+            on_, staging_, n * blocks_per_row, job.to.cols, to,
+            scales + row * scale_bytes(DType::kQ8_0, 1, job.to.cols)));
       } else if (row_bytes == device_row) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
         LS_CHECK(ring_.send(to, n * row_bytes));

@@ -27,8 +27,8 @@ struct Launch {
 };
 
 /// A weight matrix [rows, cols] in device memory. Rows start 16-byte aligned, `stride` elements
-/// apart, and the elements between cols and stride are zero. Q8_0 is kept as two planes: int8 codes
-/// [rows][stride] and binary16 scales [rows][stride / 32].
+/// apart, and the elements between cols and stride are zero. Q8_0 is kept as two planes: codes +
+/// 128 [rows][stride] as bytes and binary16 scales [rows][stride / 32, rounded up to 8].
 struct DeviceMatrix {
   DType dtype = DType::kF32;
   const void* data = nullptr;
@@ -269,9 +269,9 @@ Status launch_softmax(const Launch& on, float* scores, int n_heads, int n, int k
 // ---- Conversions
 // ---------------------------------------------------------------------------------
 
-/// Q8_0 file blocks [n_blocks] (34 bytes each, any alignment) to planes.
-Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, void* codes,
-                        void* scales);
+/// Q8_0 file blocks [n_blocks] (34 bytes each, any alignment), whole rows of `cols`, to planes.
+Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, int cols,
+                        void* codes, void* scales);
 /// Rows of a matrix to F32, or to F16 (nearest), `w.stride` apart.
 Status launch_dequantize(const Launch& on, const DeviceMatrix& w, float* out);
 Status launch_dequantize_f16(const Launch& on, const DeviceMatrix& w, void* out);
