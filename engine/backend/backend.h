@@ -19,6 +19,12 @@
 
 namespace layerscope::backend {
 
+/// Replaces the residual stream before a layer: to see whether the rest is right.
+struct Splice {
+  int layer = 0;                    ///< its input
+  std::span<const float> residual;  ///< [tokens of the pass, hidden]
+};
+
 struct ForwardRequest {
   std::span<const std::int32_t> ids;  ///< at least one
   int position = 0;                   ///< of ids[0]; must equal kv_len()
@@ -30,6 +36,8 @@ struct ForwardRequest {
   /// comes back empty; `last_logits` fetches them. Should it not have summarised after all,
   /// `logits` is filled as usual.
   capture::LogitSummary* summary = nullptr;
+  /// Only the CPU backend splices; others refuse (kUsage).
+  std::span<const Splice> splices = {};
 };
 
 class Backend {

@@ -124,7 +124,7 @@ void TraceWriter::write_loop() {
 }
 
 std::string TraceWriter::header_text(const std::string& key, const std::string& metadata) const {
-  nlohmann::ordered_json header{{"__metadata__", {{key, metadata}}}};
+  nlohmann::json header{{"__metadata__", {{key, metadata}}}};
   for (const Entry& entry : entries_) {
     header[entry.name] = {
         {"dtype", "F32"}, {"shape", entry.shape}, {"data_offsets", {entry.begin, entry.end}}};

@@ -16,7 +16,7 @@
 namespace layerscope::format {
 namespace {
 
-using nlohmann::ordered_json;
+using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "elements are read as they are stored");
 
@@ -50,7 +50,7 @@ class Parser {
   Parser(std::span<const std::byte> bytes, const std::string& file) : bytes_(bytes), file_(file) {}
 
   Result<Safetensors> run() {
-    LS_TRY(const ordered_json header, read_header());
+    LS_TRY(const json header, read_header());
     Safetensors result;
     for (const auto& [name, entry] : header.items()) {
       if (name == "__metadata__") {
@@ -72,7 +72,7 @@ class Parser {
     return invalid_input(fmt::format("'{}': tensor {}: {}", file_, quote_name(tensor), sentence));
   }
 
-  Result<ordered_json> read_header() {
+  Result<json> read_header() {
     if (bytes_.size() < kPrefix) {
       return fail(
           fmt::format("the file has {} bytes, too few for a safetensors header; it is cut "
@@ -97,22 +97,22 @@ class Parser {
         length));
   }
 
-  Result<ordered_json> parse_json(std::string_view text) {
+  Result<json> parse_json(std::string_view text) {
     constexpr int kDeepest = 4;  // tensor → shape → number, with one level to spare
     std::unordered_set<std::string> seen;
     std::string problem;
-    const auto watch = [&](int depth, ordered_json::parse_event_t event, ordered_json& value) {
+    const auto watch = [&](int depth, json::parse_event_t event, json& value) {
       if (depth > kDeepest && problem.empty()) {
         problem = "its header is nested too deeply";
       }
-      if (event == ordered_json::parse_event_t::key && depth == 1 &&
+      if (event == json::parse_event_t::key && depth == 1 &&
           !seen.insert(value.get<std::string>()).second && problem.empty()) {
         problem = fmt::format("the name {} stands in the header twice",
                               quote_name(value.get<std::string>()));
       }
       return problem.empty();
     };
-    ordered_json header = ordered_json::parse(text, watch, false);
+    json header = json::parse(text, watch, false);
     if (!problem.empty()) {
       return fail(problem);
     }
@@ -122,7 +122,7 @@ class Parser {
     return header;
   }
 
-  Status read_metadata(const ordered_json& entry, Safetensors& result) const {
+  Status read_metadata(const json& entry, Safetensors& result) const {
     if (!entry.is_object()) {
       return fail("__metadata__ is not an object of strings");
     }
@@ -135,13 +135,13 @@ class Parser {
     return {};
   }
 
-  static bool unsigned_list(const ordered_json& entry, const char* key,
+  static bool unsigned_list(const json& entry, const char* key,
                             std::vector<std::uint64_t>& out) {
     const auto found = entry.find(key);
     if (found == entry.end() || !found->is_array()) {
       return false;
     }
-    for (const ordered_json& item : *found) {
+    for (const json& item : *found) {
       if (!item.is_number_unsigned()) {
         return false;
       }
@@ -150,7 +150,7 @@ class Parser {
     return true;
   }
 
-  Result<SafetensorsTensor> read_tensor(const std::string& name, const ordered_json& entry) const {
+  Result<SafetensorsTensor> read_tensor(const std::string& name, const json& entry) const {
     SafetensorsTensor tensor;
     tensor.name = name;
     std::vector<std::uint64_t> offsets;

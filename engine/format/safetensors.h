@@ -30,7 +30,7 @@ struct SafetensorsTensor {
 
 struct Safetensors {
   std::vector<SafetensorsTensor> tensors;                     ///< in the order of their data
-  std::vector<std::pair<std::string, std::string>> metadata;  ///< "__metadata__", in file order
+  std::vector<std::pair<std::string, std::string>> metadata;  ///< "__metadata__", by key
 
   [[nodiscard]] const SafetensorsTensor* find(std::string_view name) const;
   [[nodiscard]] const std::string* find_metadata(std::string_view key) const;
