@@ -105,8 +105,10 @@ Status run_compare(const CompareOptions& options) {
   if (options.model.empty() && (options.explain || options.bisect || options.splice >= 0)) {
     return usage_error("--explain, --splice and --bisect run the model: give it with --model");
   }
-  LS_TRY(const compare::Trace candidate, compare::import_trace(options.candidate));
-  LS_TRY(const compare::Trace reference, compare::import_trace(options.reference));
+  LS_TRY(compare::Trace candidate, compare::import_trace(options.candidate));
+  LS_TRY(compare::Trace reference, compare::import_trace(options.reference));
+  compare::borrow_tokens(candidate, reference);
+  compare::borrow_tokens(reference, candidate);
   LS_TRY(compare::Comparison comparison, compare::compare_traces(candidate, reference));
   CompareReport report{candidate, reference, std::move(comparison), {}, false, false, 0, {},
                        {},        {}};

@@ -84,19 +84,6 @@ const Pair* worst_pair(const Comparison& c) {
   return worst == c.pairs.end() ? nullptr : &*worst;
 }
 
-/// Names by reason: "an earlier step of q: Qcur-0 = MUL_MAT(…), …".
-std::string unmatched_text(const char* side, const std::vector<Unread>& list) {
-  std::map<std::string, std::vector<std::string>> by_reason;
-  for (const Unread& one : list) {
-    by_reason[one.why].push_back(one.name);
-  }
-  std::string text;
-  for (const auto& [why, names] : by_reason) {
-    text += fmt::format("  {} · {} ({}): {}\n", side, why, names.size(), fmt::join(names, "; "));
-  }
-  return text;
-}
-
 std::string blocks_text(const Comparison& c) {
   if (c.blocks.empty()) {
     return {};
@@ -138,6 +125,18 @@ std::pair<std::string, std::string> split_fault(const std::string& text) {
   return {text, ""};
 }
 
+std::string unmatched_text(const char* side, const std::vector<Unread>& list) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const Unread& one : list) {
+    by_reason[one.why].push_back(one.name);
+  }
+  std::string text;
+  for (const auto& [why, names] : by_reason) {
+    text += fmt::format("  {} · {} ({}): {}\n", side, why, names.size(), fmt::join(names, "; "));
+  }
+  return text;
+}
+
 std::string verdict_sentence(const CompareReport& r) {
   const Comparison& c = r.comparison;
   if (c.tokens) {
@@ -164,7 +163,7 @@ std::string verdict_sentence(const CompareReport& r) {
   }
   return fmt::format(
       "first divergence: {}: max abs {:.3g}, relative {:.3g}, cosine {:.6f}, {:.3g} times the "
-      "tolerance for {}; everything before it agrees",
+      "tolerance for {}; what is compared before it agrees",
       place_text(first), d.max_abs, d.rel_l2, d.cosine, d.excess, c.precision);
 }
 

@@ -33,6 +33,9 @@ nlohmann::ordered_json compare_json(const CompareReport& report);
 std::string compare_text(const CompareReport& report);
 std::string compare_html(const CompareReport& report);
 
+/// Names by reason, a line for each: "reference · an earlier step of q (2): …".
+std::string unmatched_text(const char* side, const std::vector<compare::Unread>& list);
+
 /// One sentence: no divergence with figures, or where and how much.
 std::string verdict_sentence(const CompareReport& report);
 

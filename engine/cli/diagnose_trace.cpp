@@ -61,11 +61,16 @@ ordered_json json_of(const session::ForeignReport& report, const Beside& beside,
     const auto [fault, arg] = split_fault(s.faults.front());
     explanations.push_back({{"fault", fault}, {"arg", arg}, {"agreement", s.agreement}});
   }
+  ordered_json unused = ordered_json::array();
+  for (const compare::Unread& one : report.unused) {
+    unused.push_back({{"name", one.name}, {"why", one.why}});
+  }
   return {{"healthy", !broken},
           {"findings", list},
           {"checks_run", report.checks_run},
           {"operations", report.operations},
           {"missing", report.missing},
+          {"unused", unused},
           {"notes", report.notes},
           {"against_run", beside.sentence},
           {"explanations", explanations}};
@@ -78,6 +83,7 @@ void print_text(const session::ForeignReport& report, const Beside& beside, bool
   for (const diagnose::Finding& finding : report.findings) {
     fmt::print("{}\n", finding_text(finding));
   }
+  fmt::print("{}", unmatched_text("not used", report.unused));
   if (!report.missing.empty()) {
     fmt::print("not in the trace, so not recomputed: {}\n", fmt::join(report.missing, ", "));
   }

@@ -107,11 +107,6 @@ class TraceComparer {
           "the model files differ in their metadata: another quantisation or fine-tuning of the "
           "model gives other numbers without a bug");
     }
-    if (a_.ids.empty() || b_.ids.empty()) {
-      result_.notes.push_back(fmt::format(
-          "'{}' does not say its token ids, so that both saw the same tokens is taken on trust",
-          (a_.ids.empty() ? a_ : b_).path));
-    }
   }
 
   /// True when the tokens differ: then nothing after can agree.
@@ -329,6 +324,25 @@ Tolerance tolerance_of(const Trace& a, const Trace& b) {
 
 Result<Comparison> compare_traces(const Trace& a, const Trace& b) {
   return TraceComparer(a, b).run();
+}
+
+void borrow_tokens(Trace& trace, const Trace& other) {
+  if (!trace.ids.empty() || other.ids.empty()) {
+    return;
+  }
+  const bool one_row = trace.tensors.size() == 1 && trace.n_positions() == 1;
+  const std::size_t n =
+      one_row && other.n_prompt > 0
+          ? other.n_prompt
+          : (one_row ? other.ids.size() : static_cast<std::size_t>(trace.n_positions()));
+  if (n <= other.ids.size()) {
+    trace.ids.assign(other.ids.begin(), other.ids.begin() + static_cast<std::ptrdiff_t>(n));
+    if (one_row) {
+      trace.passes = {{0, static_cast<int>(n)}};
+    }
+    trace.notes.emplace_back(
+        "it does not say its token ids, so that both saw the same tokens is taken on trust");
+  }
 }
 
 std::string place_text(const Pair& pair) {

@@ -52,6 +52,10 @@ struct Comparison {
   [[nodiscard]] bool diverges() const { return first.has_value() || tokens.has_value(); }
 };
 
+/// Where a trace does not say its tokens or, being one row of logits, its position, the other's are
+/// taken: the logits are then those after the other's prompt.
+void borrow_tokens(Trace& trace, const Trace& other);
+
 /// Errors (kInvalidInput): the traces are of different models (both sizes are named), or have
 /// nothing in common.
 Result<Comparison> compare_traces(const Trace& a, const Trace& b);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -26,6 +27,7 @@ struct Checkpoint {
 };
 
 constexpr std::int64_t kMostTokens = 1 << 24;
+constexpr double kDigits = 1e-6;  ///< numbers in text have six digits or more
 
 float number(const json& value) {
   if (value.is_number()) {
@@ -104,8 +106,11 @@ TraceTensor make_tensor(const std::string& name, const Checkpoint& checkpoint) {
     for (std::size_t i = 0; i < row.values.size(); ++i) {
       tensor.known.push_back(static_cast<std::uint64_t>(token * width) + i);
       tensor.values.push_back(row.values[i]);
+      const auto size = static_cast<double>(std::fabs(row.values[i]));
+      tensor.printed = std::isfinite(size) ? std::max(tensor.printed, size) : tensor.printed;
     }
   }
+  tensor.printed *= kDigits;
   if (tensor.known.size() == tensor.n_elements()) {
     tensor.known.clear();
   }

@@ -71,12 +71,6 @@ Result<Trace> import_logits(const Source& source) {
     LS_TRY(const std::string text, read_text(prompt));
     trace.ids = ids_of_text(text);
   }
-  if (trace.ids.empty()) {
-    // The row belongs to the last token; which position that is follows from the other trace.
-    trace.notes.emplace_back(
-        "the file does not say which tokens the logits belong to; they are "
-        "taken for those after the other trace's last prompt token");
-  }
   return trace;
 }
 

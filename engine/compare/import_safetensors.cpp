@@ -85,14 +85,18 @@ Result<Trace> import_safetensors(const Source& source) {
                          fmt::format("tensor '{}': {}", stored.name, n.error().message));
     }
     tensor.stored = stored;
+    int pass = 0;
     int layer = -1;
     std::string_view tap;
-    if (parse_own_name(tensor.name, tensor.pass, layer, tap) && !trace.passes.empty() &&
-        static_cast<std::size_t>(tensor.pass) >= trace.passes.size()) {
+    if (!parse_own_name(tensor.name, pass, layer, tap)) {
+      continue;
+    }
+    tensor.pass = pass;
+    if (!trace.passes.empty() && static_cast<std::size_t>(pass) >= trace.passes.size()) {
       return trace_error(source.path,
                          fmt::format("tensor '{}' belongs to pass {}, but the metadata "
                                      "list {} passes",
-                                     tensor.name, tensor.pass, trace.passes.size()));
+                                     tensor.name, pass, trace.passes.size()));
     }
   }
   if (trace.tensors.empty()) {

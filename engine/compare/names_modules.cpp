@@ -212,7 +212,9 @@ Meaning module_meaning(std::string_view name) {
                                      : "a tap of a layer, without a layer's number";
     meaning.tap.reset();
   } else if (!meaning.tap && meaning.fused == Fused::kNone) {
-    meaning.why = "no tap of ours";
+    meaning.why = name.find(".inputs") != std::string_view::npos
+                      ? "what a module takes in, which another gives out"
+                      : "no tap of ours";
   }
   return meaning;
 }

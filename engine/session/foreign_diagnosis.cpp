@@ -173,8 +173,9 @@ class Converter {
     }
     compare::TapValues& v = values.value();
     const std::string& name = trace_.tensors[which.tensor].name;
-    if (!v.known.empty() || which.unmasked) {
-      partial_.insert(fmt::format("{} (only in part)", capture::tap_name(which.tap)));
+    // Printed digits are too few to recompute an operation to the last bits.
+    if (!v.known.empty() || which.unmasked || v.printed > 0.0) {
+      partial_.insert(fmt::format("{} (only in part or as text)", capture::tap_name(which.tap)));
       return {};
     }
     FullTensor out;
@@ -280,7 +281,7 @@ class Converter {
       const bool mixture = tap == Tap::kMoeRouter || tap == Tap::kMoeTopk;
       if (!have_.contains(tap) && !mixture) {
         const std::string name(capture::tap_name(tap));
-        const std::string in_part = name + " (only in part)";
+        const std::string in_part = name + " (only in part or as text)";
         report_.missing.push_back(partial_.contains(in_part) ? in_part : name);
       }
     }
@@ -290,9 +291,7 @@ class Converter {
           "were "
           "put in the file's order");
     }
-    for (const compare::Unread& unread : reading_.unread) {
-      report_.notes.push_back(fmt::format("'{}' was not used: {}", unread.name, unread.why));
-    }
+    report_.unused = reading_.unread;
   }
 
   const model::Model& model_;

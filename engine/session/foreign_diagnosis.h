@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/compare/reading.h"
 #include "engine/compare/trace.h"
 #include "engine/diagnose/finding.h"
 #include "engine/model/model.h"
@@ -19,7 +20,9 @@ struct ForeignReport {
   std::vector<diagnose::Finding> findings;  ///< grouped, most severe first
   int checks_run = 0;
   int operations = 0;  ///< taps that were whole, so that what made them was recomputed
-  std::vector<std::string> missing;  ///< taps that the trace does not hold, or only in part
+  std::vector<std::string>
+      missing;  ///< taps that the trace does not hold, or only in part or as text
+  std::vector<compare::Unread> unused;  ///< tensors that are none of our taps
   std::vector<std::string> notes;
 };
 
