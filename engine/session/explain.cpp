@@ -86,27 +86,31 @@ class Explainer {
     }
     score.agreement = 1.0 - trace_distance(comparison.value()) / distance_;
     score.interventions = list;
+    const Comparison& c = comparison.value();
+    score.rest = c.first ? std::optional(c.pairs[*c.first]) : std::nullopt;
+    score.rest_index = c.first.value_or(c.pairs.size());
     report_.ranked.push_back(std::move(score));
     return {};
   }
 
-  /// Two bugs at once: each alone explains some.
+  /// Two bugs at once: the right fault for the first moves the start of what is left furthest; the
+  /// second is looked for there.
   Status try_pairs(double all) {
-    constexpr std::size_t kBest = 4;
     constexpr double kEnough = 0.98;
     constexpr double kSome = 0.02;
-    if (report_.ranked.empty() || report_.ranked.front().agreement >= kEnough) {
+    const auto base = std::max_element(report_.ranked.begin(), report_.ranked.end(),
+                                       [](const FaultScore& a, const FaultScore& b) {
+                                         return std::make_pair(a.rest_index, a.agreement) <
+                                                std::make_pair(b.rest_index, b.agreement);
+                                       });
+    if (base == report_.ranked.end() || report_.ranked.front().agreement >= kEnough ||
+        base->agreement < kSome || !base->rest) {
       return {};
     }
-    std::vector<std::string> partial;
-    for (const FaultScore& score : report_.ranked) {
-      if (partial.size() < kBest && score.agreement > kSome) {
-        partial.push_back(score.faults.front());
-      }
-    }
-    for (std::size_t i = 0; i < partial.size(); ++i) {
-      for (std::size_t j = i + 1; j < partial.size(); ++j) {
-        LS_CHECK(try_faults({partial[i], partial[j]}));
+    const std::string first = base->faults.front();
+    for (const std::string& second : fault_candidates(model_, *base->rest)) {
+      if (second != first) {
+        LS_CHECK(try_faults({first, second}));
         progress(all);
       }
     }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct FaultScore {
   /// 1 − (what is left of the difference) / (the difference without the fault); 1: all explained.
   double agreement = 0.0;
   model::Interventions interventions;
+  std::optional<compare::Pair> rest;  ///< where the difference that is left starts; empty: none is
+  std::size_t rest_index = 0;         ///< its place in the order of computation
 };
 
 struct ExplainReport {
@@ -38,7 +41,7 @@ struct ExplainReport {
 struct ExplainOptions {
   std::stop_token stop;
   std::function<void(double)> progress;  ///< 0 … 1
-  bool pairs = true;                     ///< also try pairs of partial explanations
+  bool pairs = true;                     ///< also look for a second fault beside the first
 };
 
 /// The candidate needs token ids; where it has none, `reference_ids` (of the reference) stand for

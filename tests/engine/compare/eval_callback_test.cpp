@@ -125,8 +125,7 @@ TEST(EvalCallback, CutAndDamagedText_IsReadAsFarAsItIsWhole) {
     EXPECT_NE(trace.notes[0].find("cut short"), std::string::npos) << trace.notes[0];
   }
   std::string damaged = text;  // a number cut in the middle of the log
-  const std::size_t at = damaged.find("...,", damaged.size() / 2);
-  damaged.replace(at - 6, 2, "");
+  damaged.erase(damaged.find_last_of("0123456789", damaged.find("...,", damaged.size() / 2)), 1);
   const TempFile file(damaged, "damaged.log");
   const compare::Trace trace = imported(file.path());
   EXPECT_EQ(trace.tensors.size(), all - 1);

@@ -58,16 +58,16 @@ INSTANTIATE_TEST_SUITE_P(
     Files, RealSamples,
     ::testing::Values(Sample{"hooks-qwen2.safetensors", "qwen2", "Layerscope trace",
                              2 * (3 * 16 + 3)},
-                      Sample{"modules-llama.safetensors", "llama", "safetensors", 13},
-                      Sample{"modules-llama-bf16.safetensors", "llama", "safetensors", 13},
+                      Sample{"modules-llama.safetensors", "llama", "safetensors", 12},
+                      Sample{"modules-llama-bf16.safetensors", "llama", "safetensors", 12},
                       Sample{"modules-qwen2.npz", "qwen2", "NumPy arrays", 10},
                       Sample{"modules-qwen2-deflated.npz", "qwen2", "NumPy arrays", 10},
                       Sample{"checkpoints.jsonl", "qwen2", "JSON lines", 20},
                       Sample{"tree-repr-qwen2", "qwen2", "transformers debug tree", 29},
                       Sample{"tree-files-llama/LlamaForCausalLM_debug_tree_FULL_TENSORS.json",
                              "llama", "transformers debug tree", 29}),
-    [](const auto& info) {
-      std::string name = info.param.file;
+    [](const auto& param_info) {
+      std::string name = param_info.param.file;
       std::replace_if(
           name.begin(), name.end(), [](char c) { return std::isalnum(c) == 0; }, '_');
       return name;
@@ -212,9 +212,9 @@ TEST(Reading, UnknownNames_AreListed) {
   const compare::Reading reading = compare::read_taps(trace, {});
   EXPECT_EQ(reading.taps.size(), 3U);
   ASSERT_EQ(reading.unread.size(), 2U);
-  EXPECT_EQ(reading.unread[0].name, "attn_norm");
-  EXPECT_NE(reading.unread[0].why.find("without a layer"), std::string::npos);
-  EXPECT_EQ(reading.unread[1].name, "p0.l0.mystery");
+  EXPECT_EQ(reading.unread[0].name, "p0.l0.mystery");
+  EXPECT_EQ(reading.unread[1].name, "attn_norm");
+  EXPECT_NE(reading.unread[1].why.find("without a layer"), std::string::npos);
 }
 
 /// Heads before tokens ([1, heads, tokens, dim]) and fused rows are put in our layout.
