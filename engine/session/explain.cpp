@@ -190,7 +190,7 @@ std::vector<FaultScore> explain_tokens(const model::Model& model,
     const std::size_t n = std::min(made.size(), candidate.size());
     if (n > 0 && std::equal(made.begin(), made.begin() + static_cast<std::ptrdiff_t>(n),
                             candidate.begin())) {
-      list.push_back({{text}, fault.title, 1.0, parsed.value()});
+      list.push_back({{text}, fault.title, 1.0, parsed.value(), {}, 0});
     }
   }
   return list;

@@ -67,18 +67,15 @@ std::vector<std::string> seeds() {
   w.tensor<float>("p0.embedding", "F32", {2, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
   w.tensor<float>("p0.l0.q", "F32", {2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8});
   w.tensor<float>("p0.l0.attn_weights", "F32", {1, 2, 2}, {1, 0, 0.5, 0.5});
-  return {w.build(),
-          testing::read_text(testing::golden("qwen2", "eval-callback.log")).substr(0, 4000),
-          testing::read_text(samples + "checkpoints.jsonl").substr(0, 1500),
-          testing::read_text(samples + "logits.npy").substr(0, 128 + 6 * 368 * 4),
-          testing::read_text(samples + "modules-qwen2-deflated.npz"),
-          R"({"module_path":"M","children":[{"module_path":"M.model.norm","inputs":{"args":[)"
-          R"({"shape":"torch.Size([1, 2])","dtype":"torch.float32","value":["tensor([[1.0, 2.0]])"]}]
-},)"
-          R"("outputs":{"shape":"torch.Size([1, 2])","dtype":"torch.float32","value":["[1., 2.]"]
-}
-}]
-})"};
+  return {
+      w.build(),
+      testing::read_text(testing::golden("qwen2", "eval-callback.log")).substr(0, 4000),
+      testing::read_text(samples + "checkpoints.jsonl").substr(0, 1500),
+      testing::read_text(samples + "logits.npy").substr(0, 128 + 6 * 368 * 4),
+      testing::read_text(samples + "modules-qwen2-deflated.npz"),
+      R"j({"module_path":"M","children":[{"module_path":"M.model.norm","inputs":{"args":[)j"
+      R"j({"shape":"torch.Size([1, 2])","dtype":"torch.float32","value":["[[1.0, 2.0]]"]}]},)j"
+      R"j("outputs":{"shape":"torch.Size([1, 2])","dtype":"torch.float32","value":["[1., 2.]"]}}]})j"};
 }
 
 TEST(TraceFuzz, SeededMutations_NeverCrash) {
