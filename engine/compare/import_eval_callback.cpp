@@ -7,6 +7,7 @@
 // `number of input tokens = N` with one id per line after it.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -262,6 +263,15 @@ Result<Trace> import_eval_callback(const Source& source) {
   Trace trace;
   LS_CHECK(Reader(source.path, trace).run(text));
   settle_sums(trace);
+  const bool ends = std::any_of(trace.tensors.begin(), trace.tensors.end(), [](const auto& t) {
+    return t.name == "result_output" || t.name == "result_embd";
+  });
+  if (!ends && trace.notes.empty()) {
+    trace.notes.push_back(
+        fmt::format("the text ends after tensor '{}', before the logits: it is cut short or was "
+                    "filtered",
+                    trace.tensors.back().name));
+  }
   const TraceTensor& first = trace.tensors.front();  // the embedding: [1, 1, tokens, hidden]
   constexpr std::int64_t kMostTokens = 1 << 24;
   if (first.shape[2] >= 1 && first.shape[2] <= kMostTokens) {

@@ -107,6 +107,12 @@ Result<TapValues> tap_values(const Trace& trace, const TapTensor& which,
     return invalid_input(fmt::format("tensor '{}' has {} values, its shape {} says otherwise",
                                      t.name, stored.size(), shape_words(t.shape)));
   }
+  // What is stored in whole is as large as its file; a few printed values may claim any shape.
+  constexpr std::uint64_t kMostPartial = std::uint64_t{1} << 28U;
+  if (!t.known.empty() && n > kMostPartial) {
+    return invalid_input(fmt::format("tensor '{}' shows {} of {} values: too few of too many",
+                                     t.name, t.known.size(), n));
+  }
   TapValues v;
   v.attention = is_attention(which.tap);
   v.n_heads = v.attention ? static_cast<int>(layout.heads) : 1;

@@ -135,8 +135,7 @@ class Parser {
     return {};
   }
 
-  static bool unsigned_list(const json& entry, const char* key,
-                            std::vector<std::uint64_t>& out) {
+  static bool unsigned_list(const json& entry, const char* key, std::vector<std::uint64_t>& out) {
     const auto found = entry.find(key);
     if (found == entry.end() || !found->is_array()) {
       return false;

@@ -79,7 +79,7 @@ std::vector<std::string> seeds() {
 }
 
 TEST(TraceFuzz, SeededMutations_NeverCrash) {
-  testing::run_mutations(seeds(), 1, 4000);
+  testing::run_mutations(seeds(), 1, 1000);
   std::filesystem::remove(fuzz_path());
 }
 
