@@ -102,7 +102,7 @@ class TreeReader {
     if (entry.is_array() || entry.is_object()) {
       for (const auto& [key, item] : entry.items()) {
         const bool plain = key == "args" || key == "kwargs" || key == "0" || key == "hidden_states";
-        LS_CHECK(value(item, plain ? name : name + "." + key, depth + 1));
+        LS_CHECK(value(item, plain ? name : fmt::format("{}.{}", name, key), depth + 1));
       }
     }
     return {};
