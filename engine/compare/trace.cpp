@@ -52,11 +52,13 @@ Result<std::vector<std::uint64_t>> shown_indices(const std::vector<std::int64_t>
       }
     };
     constexpr std::uint64_t kMost = 1U << 24U;  // a text shows six per dimension
-    if (indices.size() * static_cast<std::uint64_t>(std::min<std::int64_t>(d, 2 * n)) > kMost) {
+    if (indices.size() *
+            static_cast<std::uint64_t>(std::min<std::int64_t>(d, std::int64_t{2} * n)) >
+        kMost) {
       return invalid_input("a tensor shows more values than a text can hold");
     }
     for (const std::uint64_t base : indices) {
-      if (d <= 2 * n) {
+      if (d <= std::int64_t{2} * n) {
         add(base, 0, d);
       } else {
         add(base, 0, n);
