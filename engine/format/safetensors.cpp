@@ -232,6 +232,7 @@ template <typename T>
 std::vector<std::int64_t> integers(const SafetensorsTensor& tensor) {
   std::vector<std::int64_t> values(tensor.n_elements);
   for (std::uint64_t i = 0; i < tensor.n_elements; ++i) {
+    // NOLINTNEXTLINE(bugprone-signed-char-misuse): I8 holds signed numbers, not text
     values[i] = static_cast<std::int64_t>(element<T>(tensor, i));
   }
   return values;
