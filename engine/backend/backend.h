@@ -28,6 +28,12 @@ struct Chosen {
   float logit = 0.0F;
 };
 
+/// Replaces the residual stream before a layer: to see whether the rest is right.
+struct Splice {
+  int layer = 0;                    ///< its input
+  std::span<const float> residual;  ///< [tokens of the pass, hidden]
+};
+
 struct ForwardRequest {
   std::span<const std::int32_t> ids;  ///< at least one
   int position = 0;                   ///< of ids[0]; must equal kv_len()
@@ -46,6 +52,8 @@ struct ForwardRequest {
   /// So many of the chosen tokens will be asked for next if nothing intervenes: a backend may
   /// evaluate them ahead. A pass that asks for something else discards what was done ahead.
   int ahead = 0;
+  /// Only the CPU backend splices; others refuse (kUsage).
+  std::span<const Splice> splices = {};
 };
 
 class Backend {

@@ -37,6 +37,13 @@ Status CpuBackend::forward(const ForwardRequest& request, std::vector<float>& lo
     return invalid_input(fmt::format("{} tokens do not fit: {} of the context's {} are used",
                                      request.ids.size(), kv_len_, context_));
   }
+  for (const Splice& splice : request.splices) {
+    if (splice.residual.size() !=
+        request.ids.size() * static_cast<std::size_t>(model_->spec.hidden)) {
+      return internal_error(fmt::format("a splice of {} values does not fit {} tokens",
+                                        splice.residual.size(), request.ids.size()));
+    }
+  }
   for (const std::int32_t id : request.ids) {
     if (id < 0 || id >= model_->spec.vocab_rows) {
       return invalid_input(fmt::format("token id {} is outside the embedding's {} rows", id,

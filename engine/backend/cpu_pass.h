@@ -42,6 +42,7 @@ class CpuBackend::Pass {
       if (request_.stop.stop_requested()) {
         return cancelled_error();
       }
+      splice(layer);
       attention_block(layer);
       ffn_block(layer);
     }
@@ -50,6 +51,15 @@ class CpuBackend::Pass {
   }
 
  protected:
+  /// Another run's residual stream in the place of this one's.
+  void splice(int layer) {
+    for (const Splice& splice : request_.splices) {
+      if (splice.layer == layer) {
+        std::copy(splice.residual.begin(), splice.residual.end(), buf_.residual.begin());
+      }
+    }
+  }
+
   void prepare() {
     buf_.residual.resize(n_ * hidden_);
     buf_.normed.resize(n_ * hidden_);

@@ -257,6 +257,9 @@ int CudaBackend::max_splits() const { return std::max(64, splits_for(context_).n
 
 Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& logits,
                             capture::PassCapture& captured) {
+  if (!request.splices.empty()) {
+    return usage_error("the CUDA backend does not splice; use --backend cpu");
+  }
   if (request.ids.empty() || request.position != kv_len_) {
     return internal_error(fmt::format("a pass of {} tokens at position {} does not continue {}",
                                       request.ids.size(), request.position, kv_len_));

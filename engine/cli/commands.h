@@ -19,6 +19,7 @@ Runner add_inspect(CLI::App& app);
 Runner add_tokenize(CLI::App& app);
 Runner add_detokenize(CLI::App& app);
 Runner add_diagnose(CLI::App& app);
+Runner add_compare(CLI::App& app);
 Runner add_bench(CLI::App& app);
 Runner add_devices(CLI::App& app);
 

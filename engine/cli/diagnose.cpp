@@ -8,6 +8,7 @@
 
 #include "engine/base/log.h"
 #include "engine/cli/commands.h"
+#include "engine/cli/diagnose_trace.h"
 #include "engine/cli/findings.h"
 #include "engine/cli/options.h"
 #include "engine/diagnose/fault.h"
@@ -22,7 +23,7 @@ using nlohmann::ordered_json;
 
 struct DiagnoseOptions {
   CommonOptions common;
-  std::string model, prompt, html;
+  std::string model, truth, prompt, html;
   std::vector<std::string> faults;
   int tokens = 8;
   bool chat = false, json = false;
@@ -134,7 +135,8 @@ Status diagnose_model(const DiagnoseOptions& options) {
 Runner add_diagnose(CLI::App& app) {
   auto options = std::make_shared<DiagnoseOptions>();
   CLI::App* command = app.add_subcommand("diagnose", "find what is wrong with a run");
-  command->add_option("MODEL", options->model, "model file")->required();
+  command->add_option("MODEL", options->model, "model file, or another engine's trace")->required();
+  command->add_option("--model", options->truth, "the model that a trace was made with");
   command->add_option("--prompt", options->prompt, "prompt text (default: a haiku)");
   command->add_flag("--chat", options->chat, "send the prompt through the model's chat template");
   command->add_option("--tokens", options->tokens, "tokens to generate")
@@ -151,7 +153,13 @@ Runner add_diagnose(CLI::App& app) {
     footer += fmt::format("  {:42} {}\n", diagnose::fault_usage(fault), fault.title);
   }
   command->footer(footer);
-  return [options]() -> Status { return diagnose_model(*options); };
+  return [options]() -> Status {
+    if (means_trace(options->model)) {
+      return diagnose_foreign(
+          {options->common, options->model, options->truth, options->html, options->json});
+    }
+    return diagnose_model(*options);
+  };
 }
 
 }  // namespace layerscope::cli
