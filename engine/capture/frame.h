@@ -134,6 +134,14 @@ struct Choice {
   float entropy = 0.0F;    ///< bits, of that distribution
 };
 
+/// A frame's attention rows at display resolution, where the rows themselves are elsewhere (a
+/// remote session): cell c holds the largest probability of keys [c · bin, (c + 1) · bin).
+struct PooledRows {
+  int bin = 1;    ///< keys per cell, a power of two
+  int cells = 0;  ///< ⌈(position + 1) / bin⌉
+  std::vector<std::uint8_t> roots;  ///< [n_layers][n_heads][cells], 255 · √probability
+};
+
 /// One position of the session. `serial` is unique within a session: a position whose serial
 /// changed holds a different evaluation (after a rewind), everything derived from it must be
 /// rebuilt.
@@ -148,7 +156,8 @@ struct TokenFrame {
   std::vector<HeadStats> heads;  ///< [n_layers][n_heads]
   /// Probabilities [n_layers][n_heads][position + 1]; null when not captured or dropped for memory.
   std::shared_ptr<const std::vector<float>> attention;
-  std::optional<LogitSummary> logits;  ///< Distribution after this token, where computed.
+  std::shared_ptr<const PooledRows> pooled;  ///< only where `attention` is not at hand
+  std::optional<LogitSummary> logits;        ///< Distribution after this token, where computed.
   double eval_ms = 0.0;                ///< Wall time of the pass, divided by its tokens.
 
   /// `layer` −1 reads the model-wide taps.

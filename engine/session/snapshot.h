@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/result.h"
 #include "engine/capture/frame.h"
 #include "engine/diagnose/finding.h"
 #include "engine/format/model_file.h"
@@ -118,6 +119,7 @@ struct Snapshot {
 
   std::uint64_t error_serial = 0;  ///< raised with every new error
   std::string error;               ///< last error in words, empty when none
+  ErrorCode error_code = ErrorCode::kInternal;  ///< of `error`
 
   /// Frame at `position`, null when not evaluated.
   [[nodiscard]] const capture::TokenFrame* frame(int position) const {

@@ -104,7 +104,7 @@ bool Session::Worker::next(Queued& item) {
       running_stop_ = std::stop_source();
       running_sequence_ = item.sequence;
       stop_ = running_stop_.get_token();
-      if (stop_sequence_ > item.sequence) {
+      if (stop_sequence_ > item.sequence && !std::holds_alternative<RunJob>(item.command)) {
         running_stop_.request_stop();
       }
       return true;
@@ -138,6 +138,7 @@ void Session::Worker::set_state(State state) {
 
 void Session::Worker::set_error(const Error& error) {
   state_.error = error.message;
+  state_.error_code = error.code;
   ++state_.error_serial;
   spdlog::error("{}", error.message);
 }
@@ -214,7 +215,8 @@ Status Session::Worker::load(const std::string& path) {
   LS_TRY(auto model, model::load_model(path, stop_, [this](double fraction) {
            progress_.permille = static_cast<int>(fraction * 1000.0);
          }));
-  backend::BackendOptions options{options_.backend, options_.threads, options_.context};
+  backend::BackendOptions options{options_.backend, options_.threads, options_.context,
+                                  options_.gpu};
   LS_TRY(auto backend, backend::create_backend(model, options));
   // Everything that can fail is done: replace the present model.
   diagnosis_.reset();
@@ -223,7 +225,8 @@ Status Session::Worker::load(const std::string& path) {
   generator_->capture = state_.capture;
   generator_->attention_budget = options_.attention_budget;
   diagnosis_ = std::make_unique<Diagnosis>(*generator_, [this, model](int context) {
-    return backend::create_backend(model, {options_.backend, options_.threads, context});
+    return backend::create_backend(model, {options_.backend, options_.threads, context,
+                                           options_.gpu});
   });
   state_.model = make_model_info(*model);
   state_.faults.clear();
