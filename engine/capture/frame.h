@@ -136,9 +136,9 @@ struct Choice {
 
 /// A frame's attention rows at display resolution, where the rows themselves are elsewhere (a
 /// remote session): cell c holds the largest probability of keys [c · bin, (c + 1) · bin).
-struct PooledRows {
-  int bin = 1;    ///< keys per cell, a power of two
-  int cells = 0;  ///< ⌈(position + 1) / bin⌉
+struct RowCells {
+  int bin = 1;                      ///< keys per cell, a power of two
+  int cells = 0;                    ///< ⌈(position + 1) / bin⌉
   std::vector<std::uint8_t> roots;  ///< [n_layers][n_heads][cells], 255 · √probability
 };
 
@@ -156,9 +156,9 @@ struct TokenFrame {
   std::vector<HeadStats> heads;  ///< [n_layers][n_heads]
   /// Probabilities [n_layers][n_heads][position + 1]; null when not captured or dropped for memory.
   std::shared_ptr<const std::vector<float>> attention;
-  std::shared_ptr<const PooledRows> pooled;  ///< only where `attention` is not at hand
-  std::optional<LogitSummary> logits;        ///< Distribution after this token, where computed.
-  double eval_ms = 0.0;                ///< Wall time of the pass, divided by its tokens.
+  std::shared_ptr<const RowCells> pooled;  ///< only where `attention` is not at hand
+  std::optional<LogitSummary> logits;      ///< Distribution after this token, where computed.
+  double eval_ms = 0.0;                    ///< Wall time of the pass, divided by its tokens.
 
   /// `layer` −1 reads the model-wide taps.
   [[nodiscard]] const TapStats& stats(int layer, Tap tap) const {

@@ -75,7 +75,8 @@ Status serve(const ServeOptions& options) {
 Runner add_serve(CLI::App& app) {
   auto options = std::make_shared<ServeOptions>();
   server::WorkerOptions& w = options->worker;
-  CLI::App* command = app.add_subcommand("serve", "serve generation over HTTP, and attached windows");
+  CLI::App* command =
+      app.add_subcommand("serve", "serve generation over HTTP, and attached windows");
   command->add_option("MODEL", w.model, "model file")->required();
   command->add_option("--host", w.host, "address to listen on")->capture_default_str();
   command->add_option("--port", w.port, "port (0: any free one)")

@@ -1,15 +1,9 @@
 #include "engine/server/auth.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <fstream>
 
 namespace layerscope::server {
 namespace {
-
-constexpr std::size_t kShortestToken = 16;
-constexpr std::size_t kLongestToken = 512;
 
 /// "127.0.0.1:9999" → "127.0.0.1", "[::1]:9999" → "::1".
 std::string_view host_of(std::string_view authority) {
@@ -30,28 +24,6 @@ bool is_loopback(std::string_view host) {
   const bool digits = std::all_of(host.begin(), host.end(),
                                   [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
   return digits && host.substr(0, 4) == "127." && std::count(host.begin(), host.end(), '.') == 3;
-}
-
-Result<std::string> read_token(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string token;
-  if (!in || !std::getline(in, token)) {
-    return invalid_input(fmt::format("cannot read a token from '{}'", path));
-  }
-  const auto space = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
-  token.erase(token.begin(), std::find_if_not(token.begin(), token.end(), space));
-  token.erase(std::find_if_not(token.rbegin(), token.rend(), space).base(), token.end());
-  if (token.size() < kShortestToken || token.size() > kLongestToken) {
-    return invalid_input(
-        fmt::format("the token in '{}' has {} characters, {} to {} are needed; 'openssl rand -hex "
-                    "32' makes a good one",
-                    path, token.size(), kShortestToken, kLongestToken));
-  }
-  if (!std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7F; })) {
-    return invalid_input(fmt::format(
-        "the token in '{}' holds characters that a header cannot carry; use printable ASCII", path));
-  }
-  return token;
 }
 
 bool same_secret(std::string_view given, std::string_view secret) {
@@ -80,8 +52,7 @@ bool is_local_request(std::string_view host_header, std::string_view origin_head
     return true;
   }
   const std::size_t scheme = origin_header.find("://");
-  return scheme != std::string_view::npos &&
-         is_loopback(host_of(origin_header.substr(scheme + 3)));
+  return scheme != std::string_view::npos && is_loopback(host_of(origin_header.substr(scheme + 3)));
 }
 
 double RateLimiter::refill(const Bucket& bucket, Clock::time_point now) const {

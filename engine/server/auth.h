@@ -7,17 +7,10 @@
 #include <string>
 #include <string_view>
 
-#include "engine/base/result.h"
-
 namespace layerscope::server {
 
 /// True for addresses of this machine alone: "127.…", "::1", "localhost".
 bool is_loopback(std::string_view host);
-
-/// The token that a file holds (its first line, without surrounding white space). Errors
-/// (kInvalidInput): unreadable, shorter than 16 characters, longer than 512, characters that a
-/// header cannot carry.
-Result<std::string> read_token(const std::string& path);
 
 /// Compares in time that depends on the length of `given` alone.
 bool same_secret(std::string_view given, std::string_view secret);

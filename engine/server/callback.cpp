@@ -29,7 +29,8 @@ Verdict judge(int status) {
 std::chrono::milliseconds back_off(int n, double jitter) {
   constexpr double kFirst = 250.0;
   constexpr double kMost = 30000.0;
-  const double plain = std::min(kMost, kFirst * static_cast<double>(1U << std::clamp(n - 1, 0, 20)));
+  const double plain =
+      std::min(kMost, kFirst * static_cast<double>(1U << std::clamp(n - 1, 0, 20)));
   return std::chrono::milliseconds(
       static_cast<long>(plain * (0.8 + 0.4 * std::clamp(jitter, 0.0, 1.0))));
 }
@@ -63,7 +64,8 @@ void Callback::loop() {
     const Verdict verdict = judge(status);
     const std::string answer = status == 0 ? "no answer" : fmt::format("status {}", status);
     if (verdict == Verdict::kDone) {
-      spdlog::info("the readiness callback to {} was taken ({}, attempt {})", url_.origin(), answer, n);
+      spdlog::info("the readiness callback to {} was taken ({}, attempt {})", url_.origin(), answer,
+                   n);
       return;
     }
     if (verdict == Verdict::kGiveUp || n == most_) {

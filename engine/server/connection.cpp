@@ -103,8 +103,7 @@ ssize_t Connection::write(const char* data, std::size_t size) {
       if (!wait_for(POLLOUT, deadline)) {
         return -1;
       }
-      const ssize_t n =
-          ::send(fd_, data + done, piece_end - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t n = ::send(fd_, data + done, piece_end - done, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
         return -1;
       }

@@ -72,8 +72,7 @@ class Fields {
   Fields(const json& object, std::vector<FieldError>& errors) : object_(object), errors_(errors) {}
 
   void fail(std::string field, std::string constraint, std::string message, const json& value) {
-    errors_.push_back(
-        {std::move(field), std::move(constraint), std::move(message), shown(value)});
+    errors_.push_back({std::move(field), std::move(constraint), std::move(message), shown(value)});
   }
 
   /// Null stands for an absent field.

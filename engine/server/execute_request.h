@@ -12,9 +12,9 @@ namespace layerscope::server {
 
 /// One violated constraint.
 struct FieldError {
-  std::string field;       ///< "temperature", "stop[2]", "body"
-  std::string constraint;  ///< "0..2", "not empty", "type"
-  std::string message;     ///< one sentence
+  std::string field;             ///< "temperature", "stop[2]", "body"
+  std::string constraint;        ///< "0..2", "not empty", "type"
+  std::string message;           ///< one sentence
   nlohmann::ordered_json value;  ///< what was given, shortened; null where there was nothing
 };
 

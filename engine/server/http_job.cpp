@@ -94,14 +94,6 @@ void HttpJob::started(const session::Snapshot& state) {
   device_bytes_ = state.device_bytes;
   tokenizer_ = state.model->tokenizer;
   decoder_ = std::make_unique<tokenizer::StreamDecoder>(tokenizer_);
-  if (request_.save_trace && make_recorder_) {
-    auto recorder = make_recorder_(state, request_.settings);
-    if (recorder.ok()) {
-      recorder_ = std::move(recorder).value();
-    } else {
-      recorder_status_ = recorder.error();
-    }
-  }
   stream_.start(started_event());
 }
 
@@ -138,9 +130,15 @@ void HttpJob::findings(const std::vector<diagnose::Finding>& all) {
   }
 }
 
-void HttpJob::pass(const capture::PassCapture& captured, std::span<const float> logits) {
-  if (recorder_ != nullptr && recorder_status_.ok()) {
-    recorder_status_ = recorder_->pass(captured, logits);
+void HttpJob::record(session::Generator& generator, const session::Snapshot& state) {
+  if (!request_.save_trace || !make_recorder_) {
+    return;
+  }
+  auto recorder = make_recorder_(generator, state, request_.settings);
+  if (recorder.ok()) {
+    recorder_ = std::move(recorder).value();
+  } else {
+    recorder_status_ = recorder.error();
   }
 }
 

@@ -58,8 +58,7 @@ class HttpJob final : public session::Job {
   void started(const session::Snapshot& state) override;
   bool token(std::int32_t id, bool last) override;
   void findings(const std::vector<diagnose::Finding>& all) override;
-  [[nodiscard]] bool wants_passes() const override { return request_.save_trace; }
-  void pass(const capture::PassCapture& captured, std::span<const float> logits) override;
+  void record(session::Generator& generator, const session::Snapshot& state) override;
   void ended(const Status& status, const session::JobEnd& end) override;
 
  private:

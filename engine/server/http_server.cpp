@@ -103,9 +103,9 @@ HttpServer::HttpServer(int threads, Upgraded upgraded)
 Result<int> HttpServer::bind(const std::string& host, int port) {
   const int bound = port == 0 ? bind_to_any_port(host) : (bind_to_port(host, port) ? port : -1);
   if (bound <= 0) {
-    return usage_error(fmt::format(
-        "cannot listen on {}:{} ({}); choose another --host or --port", host, port,
-        std::strerror(errno)));  // NOLINT(concurrency-mt-unsafe): one thread so far
+    return usage_error(
+        fmt::format("cannot listen on {}:{} ({}); choose another --host or --port", host, port,
+                    std::strerror(errno)));  // NOLINT(concurrency-mt-unsafe): one thread so far
   }
   ::listen(svr_sock_, kBacklog);  // httplib's backlog is 5
   return bound;

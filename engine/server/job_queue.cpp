@@ -61,8 +61,8 @@ bool JobQueue::cancel(const std::string& id, CancelReason reason) {
   std::shared_ptr<HttpJob> job;
   {
     const std::lock_guard lock(mutex_);
-    const auto found =
-        std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& j) { return j->id() == id; });
+    const auto found = std::find_if(waiting_.begin(), waiting_.end(),
+                                    [&](const auto& j) { return j->id() == id; });
     if (found != waiting_.end()) {
       job = *found;
     } else if (running_ != nullptr && running_->id() == id) {

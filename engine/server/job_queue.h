@@ -18,7 +18,7 @@
 namespace layerscope::server {
 
 struct QueueLimits {
-  std::size_t waiting = 16;             ///< jobs that wait, beside the one that runs
+  std::size_t waiting = 16;                ///< jobs that wait, beside the one that runs
   std::chrono::milliseconds run{300000};   ///< longest run of a job
   std::chrono::milliseconds wait{300000};  ///< longest wait for its turn
 };

@@ -48,17 +48,17 @@ LogitSummary get_summary(WireReader& r, int rows) {
   s.lse = r.get<double>();
   s.non_finite = r.get<std::uint32_t>();
   s.raw_argmax = r.get<std::int32_t>();
-  const bool top_known =
-      std::all_of(s.top.begin(), s.top.end(), [&](const TopToken& t) { return known_id(t.id, rows); });
+  const bool top_known = std::all_of(s.top.begin(), s.top.end(),
+                                     [&](const TopToken& t) { return known_id(t.id, rows); });
   if (!top_known || !known_id(s.best_padded.id, rows) || !known_id(s.raw_argmax, rows)) {
     r.fail();
   }
   return s;
 }
 
-std::shared_ptr<const capture::PooledRows> get_pooled(WireReader& r, std::int32_t position,
-                                                      const session::ModelInfo& model) {
-  auto pooled = std::make_shared<capture::PooledRows>();
+std::shared_ptr<const capture::RowCells> get_pooled(WireReader& r, std::int32_t position,
+                                                    const session::ModelInfo& model) {
+  auto pooled = std::make_shared<capture::RowCells>();
   pooled->bin = r.within<std::int32_t>(1, kMostPositions);
   pooled->cells = r.within<std::int32_t>(1, 64);
   const bool power = (pooled->bin & (pooled->bin - 1)) == 0;
@@ -80,11 +80,11 @@ std::shared_ptr<const capture::PooledRows> get_pooled(WireReader& r, std::int32_
 
 }  // namespace
 
-std::shared_ptr<const capture::PooledRows> pool_rows(const capture::TokenFrame& frame, int most) {
+std::shared_ptr<const capture::RowCells> pool_rows(const capture::TokenFrame& frame, int most) {
   if (frame.n_layers <= 0 || frame.n_heads <= 0 || frame.attention_row(0, 0).empty()) {
     return frame.pooled;
   }
-  auto pooled = std::make_shared<capture::PooledRows>();
+  auto pooled = std::make_shared<capture::RowCells>();
   while (frame.position / pooled->bin + 1 > most) {
     pooled->bin *= 2;
   }

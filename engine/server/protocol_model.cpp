@@ -21,7 +21,8 @@ constexpr int kMostTokens = 1 << 22;
 std::string value_text(const std::string& value) {
   return value.size() <= kMostText
              ? value
-             : value.substr(0, utf8_complete_prefix(std::string_view(value).substr(0, kMostText - 8))) +
+             : value.substr(
+                   0, utf8_complete_prefix(std::string_view(value).substr(0, kMostText - 8))) +
                    "…";
 }
 std::string value_text(bool value) { return value ? "true" : "false"; }
@@ -211,8 +212,9 @@ bool decode_vocabulary(std::string_view bytes, std::size_t most, tokenizer::Voca
     return false;
   }
   while (r.ok() && r.left() > 0) {
-    const auto type = r.within<std::uint8_t>(static_cast<std::uint8_t>(tokenizer::TokenType::kNormal),
-                                             static_cast<std::uint8_t>(tokenizer::TokenType::kByte));
+    const auto type =
+        r.within<std::uint8_t>(static_cast<std::uint8_t>(tokenizer::TokenType::kNormal),
+                               static_cast<std::uint8_t>(tokenizer::TokenType::kByte));
     const bool ends = r.flag();
     vocab.pieces.push_back(r.text(kMostText));
     vocab.types.push_back(static_cast<tokenizer::TokenType>(type));

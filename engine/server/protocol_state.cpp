@@ -16,12 +16,23 @@ using session::Snapshot;
 constexpr std::size_t kMostText = std::size_t{512} << 10U;
 constexpr std::size_t kMostPrompt = std::size_t{1} << 20U;
 constexpr std::size_t kMostFaults = 64;
-constexpr std::array<const char*, 4> kProgress{"", "loading", "evaluating the prompt", "diagnosing"};
+constexpr std::array<const char*, 4> kProgress{"", "loading", "evaluating the prompt",
+                                               "diagnosing"};
 
 /// Numbers of the commands on the wire; they never change their meaning.
 enum class Kind : std::uint8_t {
-  kSetPrompt = 1, kStep, kRun, kPause, kStop, kRewind, kForceToken, kSetSampler, kSetCapture,
-  kSetFaults, kSetDiagnosis, kDiagnoseNow,
+  kSetPrompt = 1,
+  kStep,
+  kRun,
+  kPause,
+  kStop,
+  kRewind,
+  kForceToken,
+  kSetSampler,
+  kSetCapture,
+  kSetFaults,
+  kSetDiagnosis,
+  kDiagnoseNow,
 };
 
 void put(WireWriter& w, const session::SamplerSettings& s) {
@@ -267,8 +278,8 @@ std::string encode_state(const Snapshot& s, int n_frames, const StateExtra& extr
   w.put(static_cast<std::int32_t>(n_frames));
   put(w, s.sampler);
   put(w, s.capture);
-  for (const double value : {s.timing.load_s, s.timing.prefill_tok_s, s.timing.decode_tok_s,
-                             s.timing.ms_per_token}) {
+  for (const double value :
+       {s.timing.load_s, s.timing.prefill_tok_s, s.timing.decode_tok_s, s.timing.ms_per_token}) {
     w.put(value);
   }
   put_texts(w, s.faults);

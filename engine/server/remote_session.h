@@ -97,6 +97,8 @@ class RemoteSession final : public session::SessionLink {
   std::uint64_t kept_ = 0, second_bytes_ = 0;
   std::uint64_t key_ = 0, epoch_ = 0, local_errors_ = 0, version_ = 0;
   bool greeted_ = false;
+  bool changed_ = false;    ///< something came since the last State
+  std::string last_state_;  ///< its bytes: a repeated one changes nothing
 
   std::thread thread_;  ///< last: starts when everything else exists
 };

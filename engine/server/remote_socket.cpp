@@ -53,7 +53,8 @@ Status judge_upgrade(std::string_view head) {
     case 503:
       return device_error("the worker is busy");
     default:
-      return usage_error(fmt::format("what answers there is no Layerscope worker (HTTP {})", status));
+      return usage_error(
+          fmt::format("what answers there is no Layerscope worker (HTTP {})", status));
   }
 }
 
@@ -105,8 +106,7 @@ Status RemoteSocket::connect(const Url& url) {
     }
     int error = 0;
     socklen_t size = sizeof error;
-    const bool begun =
-        ::connect(fd_, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS;
+    const bool begun = ::connect(fd_, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS;
     if (begun && wait_for(fd_, POLLOUT, kConnectTime) &&
         ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0) {
       const int yes = 1;
@@ -121,9 +121,9 @@ Status RemoteSocket::connect(const Url& url) {
 
 Status RemoteSocket::upgrade(const Url& url, const std::string& token) {
   const std::string origin = url.origin();
-  std::string request = fmt::format(
-      "GET /session HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: {}\r\n",
-      origin.substr(origin.find("//") + 2), kWindowProtocol);
+  std::string request =
+      fmt::format("GET /session HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: {}\r\n",
+                  origin.substr(origin.find("//") + 2), kWindowProtocol);
   if (!token.empty()) {
     request += fmt::format("Authorization: Bearer {}\r\n", token);
   }
@@ -153,8 +153,8 @@ Status RemoteSocket::open(const Url& url, const std::string& token) {
         "windows attach without TLS; use a tunnel ('ssh -L 9999:localhost:9999 HOST') and "
         "http://localhost:9999");
   }
-  const bool clean = std::all_of(token.begin(), token.end(),
-                                 [](char c) { return c > 0x20 && c < 0x7F; });
+  const bool clean =
+      std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7F; });
   if (!clean) {
     return usage_error("the token holds characters that a header cannot carry");
   }

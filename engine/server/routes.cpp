@@ -26,11 +26,12 @@ constexpr std::chrono::milliseconds kLookTime{100};
 
 void answer(httplib::Response& response, int status, const ordered_json& body) {
   response.status = status;
-  response.set_content(
-      body.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n", kJson);
+  response.set_content(body.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n",
+                       kJson);
 }
 
-void fail(httplib::Response& response, int status, std::string_view code, std::string_view message) {
+void fail(httplib::Response& response, int status, std::string_view code,
+          std::string_view message) {
   answer(response, status, {{"error", {{"code", code}, {"message", message}}}});
 }
 
@@ -235,10 +236,10 @@ void Routes::execute(const Request& /*request*/, Response& response, const std::
       return;
     case JobQueue::Submitted::kDuplicate:
       response.status = 400;
-      response.set_content(errors_json({{"job_id", "unique",
-                                         "a job with this job_id already waits or runs", id}}) +
-                               "\n",
-                           kJson);
+      response.set_content(
+          errors_json({{"job_id", "unique", "a job with this job_id already waits or runs", id}}) +
+              "\n",
+          kJson);
       return;
   }
 }
@@ -310,7 +311,8 @@ void Routes::attach(const Request& request, Response& response) {
 
 void Routes::log(const Request& request, const Response& response) {
   constexpr std::string_view kPaths[] = {"/health", "/metrics", "/execute", "/cancel", "/session"};
-  const bool own = std::find(std::begin(kPaths), std::end(kPaths), request.path) != std::end(kPaths);
+  const bool own =
+      std::find(std::begin(kPaths), std::end(kPaths), request.path) != std::end(kPaths);
   const std::string path = own ? request.path : "other";
   metrics_.request(path, response.status);
   spdlog::debug("{} {} from {} [{}]: {}", utf8_escape(request.method), path, request.remote_addr,

@@ -16,11 +16,13 @@ std::string Url::origin() const {
 
 Result<Url> parse_url(const std::string& text) {
   const auto fail = [](const char* why) {
-    return usage_error(fmt::format("the address is not usable: {}; write http://HOST:PORT/PATH", why));
+    return usage_error(
+        fmt::format("the address is not usable: {}; write http://HOST:PORT/PATH", why));
   };
   Url url;
-  const bool odd = std::any_of(text.begin(), text.end(),
-                               [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; });
+  const bool odd = std::any_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F;
+  });
   if (text.size() > 2048 || odd) {
     return fail("it is too long or holds spaces or control characters");
   }

@@ -7,7 +7,8 @@
 
 namespace layerscope::server {
 
-/// "http://host[:port]/path", checked. User names, other schemes and control characters are refused.
+/// "http://host[:port]/path", checked. User names, other schemes and control characters are
+/// refused.
 struct Url {
   bool tls = false;
   std::string host;

@@ -49,7 +49,17 @@ inline constexpr std::size_t kMostFromWindow = std::size_t{1} << 20U;
 inline int pooled_cells(int n_layers, int n_heads) { return n_layers * n_heads <= 512 ? 64 : 32; }
 
 enum class ToWindow : std::uint8_t {
-  kHello = 1, kModel, kVocabulary, kCut, kFrame, kRow, kPrompt, kFindings, kState, kTensor, kBye,
+  kHello = 1,
+  kModel,
+  kVocabulary,
+  kCut,
+  kFrame,
+  kRow,
+  kPrompt,
+  kFindings,
+  kState,
+  kTensor,
+  kBye,
 };
 enum class ToWorker : std::uint8_t { kResume = 1, kCommand, kWatch, kWantTensor, kPing };
 
@@ -60,10 +70,10 @@ struct Hello {
   std::uint64_t bytes_per_second = 0;  ///< what the worker sends at most
 };
 struct Resume {
-  std::uint64_t session_key = 0;   ///< 0: nothing is here yet
-  std::int32_t n_frames = 0;       ///< frames that the window has
-  std::uint64_t last_serial = 0;   ///< of the last of them
-  bool has_model = false;          ///< model and vocabulary need not be sent
+  std::uint64_t session_key = 0;  ///< 0: nothing is here yet
+  std::int32_t n_frames = 0;      ///< frames that the window has
+  std::uint64_t last_serial = 0;  ///< of the last of them
+  bool has_model = false;         ///< model and vocabulary need not be sent
 };
 struct Watch {
   std::int32_t layer = -1, head = -1;
@@ -127,11 +137,11 @@ std::shared_ptr<capture::TokenFrame> decode_frame(std::string_view bytes,
 std::optional<Row> decode_row(std::string_view bytes, const session::ModelInfo& model);
 bool decode_findings(std::string_view bytes, session::Snapshot& into);
 bool decode_prompt(std::string_view bytes, session::Snapshot& into);
-/// Everything but model, prompt, frames, findings and head map. `into.n_frames` becomes the number of
-/// frames that the worker says to have sent.
+/// Everything but model, prompt, frames, findings and head map. `into.n_frames` becomes the number
+/// of frames that the worker says to have sent.
 bool decode_state(std::string_view bytes, session::Snapshot& into, StateExtra& extra);
 
 /// One frame's rows pooled to `most` cells; null when it holds none.
-std::shared_ptr<const capture::PooledRows> pool_rows(const capture::TokenFrame& frame, int most);
+std::shared_ptr<const capture::RowCells> pool_rows(const capture::TokenFrame& frame, int most);
 
 }  // namespace layerscope::server

@@ -21,9 +21,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using session::Snapshot;
 
-constexpr std::chrono::milliseconds kBeat{1000};      ///< a State at least this often
-constexpr std::chrono::milliseconds kQuick{10};       ///< while something is left to send or do
-constexpr std::chrono::seconds kSilence{30};          ///< a window that says nothing is gone
+constexpr std::chrono::milliseconds kBeat{1000};  ///< a State at least this often
+constexpr std::chrono::milliseconds kQuick{10};   ///< while something is left to send or do
+constexpr std::chrono::seconds kSilence{30};      ///< a window that says nothing is gone
 constexpr std::chrono::milliseconds kBetweenMaps{500};
 constexpr std::size_t kVocabularyBytes = std::size_t{256} << 10U;
 constexpr std::size_t kFirstValues = 16;
@@ -239,8 +239,8 @@ void WindowLink::answer_tensor(const std::string& name) {
     answer.error = stats.error().message;
   } else {
     answer.stats = stats.value();
-    auto first =
-        format::decode_values(*tensor, 0, std::min<std::uint64_t>(tensor->n_elements, kFirstValues));
+    auto first = format::decode_values(*tensor, 0,
+                                       std::min<std::uint64_t>(tensor->n_elements, kFirstValues));
     if (first.ok()) {
       answer.first = std::move(first).value();
     }
@@ -410,7 +410,9 @@ void WindowLink::run() {
 }
 
 Windows::Windows(session::Session& session, Metrics& metrics, double bytes_per_second)
-    : session_(session), metrics_(metrics), bytes_per_second_(bytes_per_second),
+    : session_(session),
+      metrics_(metrics),
+      bytes_per_second_(bytes_per_second),
       key_(process_key()) {}
 
 bool Windows::reserve() {

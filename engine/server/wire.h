@@ -14,7 +14,8 @@
 
 namespace layerscope::server {
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are written as memory holds them");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "records are written as memory holds them");
 
 class WireWriter {
  public:

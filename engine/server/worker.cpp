@@ -12,6 +12,8 @@
 #include "engine/server/callback.h"
 #include "engine/server/http_server.h"
 #include "engine/server/routes.h"
+#include "engine/server/token.h"
+#include "engine/server/url.h"
 #include "engine/server/windows.h"
 
 namespace layerscope::server {
@@ -55,6 +57,7 @@ class Worker::Parts {
 
 Status Worker::Parts::load() {
   session::SessionOptions wanted = options.session;
+  wanted.log_errors = false;  // they are answers to clients and windows
   wanted.on_change = [this] {
     if (windows != nullptr) {
       windows->notify();
@@ -75,9 +78,9 @@ Status Worker::Parts::start() {
   if (!options.token_file.empty()) {
     LS_TRY(token, read_token(options.token_file));
   } else if (!is_loopback(options.host)) {
-    return usage_error(fmt::format(
-        "--host {} is open to other machines: give --token-file F with a bearer token",
-        options.host));
+    return usage_error(
+        fmt::format("--host {} is open to other machines: give --token-file F with a bearer token",
+                    options.host));
   }
   Url callback_url;
   if (!options.callback_url.empty()) {
@@ -93,9 +96,9 @@ Status Worker::Parts::start() {
   endpoint = Url{false, options.host, port, "/"}.origin();
   LS_CHECK(load());
   windows = std::make_unique<Windows>(*session, metrics, options.window_mib_s * 1024.0 * 1024.0);
-  queue = std::make_unique<JobQueue>(
-      *session, QueueLimits{options.queue, milliseconds(options.job_seconds),
-                            milliseconds(options.wait_seconds)});
+  queue = std::make_unique<JobQueue>(*session,
+                                     QueueLimits{options.queue, milliseconds(options.job_seconds),
+                                                 milliseconds(options.wait_seconds)});
   routes = std::make_unique<Routes>(*server, *session, *queue, metrics, *windows, options, token);
   accepting = std::thread([this] { server->serve(); });
   while (!server->is_running()) {

@@ -23,10 +23,10 @@ struct WorkerOptions {
   std::string worker_id;
   std::string callback_url;
   std::string token_file;
-  std::size_t queue = 16;       ///< jobs that may wait
-  double job_seconds = 300.0;   ///< longest run of a job
-  double wait_seconds = 300.0;  ///< longest wait for its turn
-  double grace_seconds = 10.0;  ///< what a running job gets when the worker is asked to end
+  std::size_t queue = 16;             ///< jobs that may wait
+  double job_seconds = 300.0;         ///< longest run of a job
+  double wait_seconds = 300.0;        ///< longest wait for its turn
+  double grace_seconds = 10.0;        ///< what a running job gets when the worker is asked to end
   double requests_per_second = 50.0;  ///< of POST /execute and /cancel, per address; 0: no limit
   double requests_burst = 200.0;
   double window_mib_s = 16.0;  ///< bandwidth of one attached window

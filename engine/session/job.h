@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -15,6 +14,8 @@
 #include "engine/session/snapshot.h"
 
 namespace layerscope::session {
+
+class Generator;
 
 struct JobSettings {
   std::string prompt;
@@ -53,10 +54,9 @@ class Job {
   virtual bool token(std::int32_t id, bool last) = 0;
   /// The run's findings, whenever they change.
   virtual void findings(const std::vector<diagnose::Finding>& all) = 0;
-  /// Whether `pass` is wanted (it keeps the logits of every pass in host memory).
-  [[nodiscard]] virtual bool wants_passes() const { return false; }
-  /// What each forward pass captured, whole tensors included. `logits`: [1 or n, vocab_rows].
-  virtual void pass(const capture::PassCapture& /*captured*/, std::span<const float> /*logits*/) {}
+  /// The prompt is set and nothing is evaluated yet: a job that records its passes takes the
+  /// generator's `on_pass` now. The generator lives until `ended` has returned.
+  virtual void record(Generator& /*generator*/, const Snapshot& /*state*/) {}
   /// The end. Errors: kCancelled; kInvalidInput (the prompt does not fit); kDevice (no memory).
   virtual void ended(const Status& status, const JobEnd& end) = 0;
 };

@@ -81,9 +81,9 @@ struct RunJob {
   std::shared_ptr<Job> job;
 };
 
-using Command =
-    std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind, ForceToken,
-                 SetSampler, SetCapture, RequestHeadMap, SetFaults, SetDiagnosis, DiagnoseNow, RunJob>;
+using Command = std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind,
+                             ForceToken, SetSampler, SetCapture, RequestHeadMap, SetFaults,
+                             SetDiagnosis, DiagnoseNow, RunJob>;
 
 struct SessionOptions {
   std::string backend = "auto";                              ///< auto, cpu, cuda
@@ -93,6 +93,7 @@ struct SessionOptions {
   std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of attention rows kept
   capture::Request capture{capture::Tier::kAttention, 0, 1 << 30, 0xFFFFFFFFU};
   SamplerSettings sampler;
+  bool log_errors = true;  ///< false: whoever reads the snapshot tells them
   /// Called on the worker thread after each publication (the window passes its wake-up).
   std::function<void()> on_change;
 };
@@ -107,10 +108,10 @@ struct Progress {
 struct LinkState {
   bool remote = false;
   bool connected = true;
-  std::string place;                ///< "http://127.0.0.1:9999"
-  std::string problem;              ///< why it is not connected, in words
-  double bytes_per_s = 0.0;         ///< received over the last second
-  std::uint64_t bytes_total = 0;    ///< received since the start
+  std::string place;                   ///< "http://127.0.0.1:9999"
+  std::string problem;                 ///< why it is not connected, in words
+  double bytes_per_s = 0.0;            ///< received over the last second
+  std::uint64_t bytes_total = 0;       ///< received since the start
   std::uint64_t bytes_per_s_most = 0;  ///< the bound that the other side keeps; 0: none
   int reconnects = 0;
 };

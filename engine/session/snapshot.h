@@ -117,8 +117,8 @@ struct Snapshot {
   int checks_run = 0;                 ///< different checks that have looked so far
   bool diagnosed = false;             ///< The expensive oracles have run on the present tokens.
 
-  std::uint64_t error_serial = 0;  ///< raised with every new error
-  std::string error;               ///< last error in words, empty when none
+  std::uint64_t error_serial = 0;               ///< raised with every new error
+  std::string error;                            ///< last error in words, empty when none
   ErrorCode error_code = ErrorCode::kInternal;  ///< of `error`
 
   /// Frame at `position`, null when not evaluated.

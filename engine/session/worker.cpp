@@ -140,7 +140,9 @@ void Session::Worker::set_error(const Error& error) {
   state_.error = error.message;
   state_.error_code = error.code;
   ++state_.error_serial;
-  spdlog::error("{}", error.message);
+  if (options_.log_errors) {
+    spdlog::error("{}", error.message);
+  }
 }
 
 /// Records a failure (a cancellation is not one); true when `status` is ok.
@@ -225,8 +227,8 @@ Status Session::Worker::load(const std::string& path) {
   generator_->capture = state_.capture;
   generator_->attention_budget = options_.attention_budget;
   diagnosis_ = std::make_unique<Diagnosis>(*generator_, [this, model](int context) {
-    return backend::create_backend(model, {options_.backend, options_.threads, context,
-                                           options_.gpu});
+    return backend::create_backend(model,
+                                   {options_.backend, options_.threads, context, options_.gpu});
   });
   state_.model = make_model_info(*model);
   state_.faults.clear();

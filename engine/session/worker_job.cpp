@@ -28,6 +28,7 @@ Status Session::Worker::run_job(Job& job, JobEnd& end) {
   }
   LS_CHECK(set_prompt({settings.prompt, settings.chat}));
   end.prompt_tokens = state_.n_prompt();
+  job.record(*generator_, state_);
   job.started(state_);
   auto start = Clock::now();
   LS_CHECK(prepare());
@@ -85,10 +86,6 @@ void Session::Worker::handle(const RunJob& command) {
   handle(SetSampler{job.settings().sampler});
   handle(SetCapture{job.settings().capture});
   diagnosis_settings_ = {job.settings().live_checks, 0};
-  if (job.wants_passes()) {
-    generator_->on_pass = [&job](const capture::PassCapture& captured,
-                                 std::span<const float> row) { job.pass(captured, row); };
-  }
   state_.error.clear();
   Status status;
   try {
@@ -98,7 +95,6 @@ void Session::Worker::handle(const RunJob& command) {
   } catch (const std::exception& error) {  // a library's own exceptions
     status = internal_error(error.what());
   }
-  generator_->on_pass = nullptr;
   handle(SetSampler{sampler});
   handle(SetCapture{request});
   diagnosis_settings_ = diagnosis;
@@ -108,6 +104,7 @@ void Session::Worker::handle(const RunJob& command) {
   progress_.permille = -1;
   set_state(State::kIdle);
   job.ended(status, end);
+  generator_->on_pass = nullptr;
 }
 
 }  // namespace layerscope::session

@@ -40,6 +40,22 @@ std::span<const float> captured_row(const capture::TokenFrame* frame, int layer,
   return std::span<const float>(*frame->attention).subspan(first, keys);
 }
 
+std::span<const std::uint8_t> pooled_row(const capture::TokenFrame* frame, int layer, int head) {
+  if (frame == nullptr || frame->pooled == nullptr || layer < 0 || layer >= frame->n_layers ||
+      head < 0 || head >= frame->n_heads || frame->position < 0 || frame->pooled->bin < 1) {
+    return {};
+  }
+  const auto cells = static_cast<std::size_t>(frame->position / frame->pooled->bin) + 1;
+  const std::size_t first =
+      (static_cast<std::size_t>(layer) * static_cast<std::size_t>(frame->n_heads) +
+       static_cast<std::size_t>(head)) *
+      cells;
+  if (first + cells > frame->pooled->roots.size()) {
+    return {};
+  }
+  return std::span(frame->pooled->roots).subspan(first, cells);
+}
+
 bool map_covers(const session::Snapshot& snapshot, int position, int layer, int head) {
   const session::HeadMap* map = snapshot.head_map.get();
   const capture::TokenFrame* frame = snapshot.frame(position);

@@ -18,7 +18,9 @@ const capture::HeadStats* head_stats(const capture::TokenFrame* frame, int layer
 
 /// The frame's own attention row, `position + 1` probabilities; empty when it was not captured.
 std::span<const float> captured_row(const capture::TokenFrame* frame, int layer, int head);
-/// The same, falling back to the recomputed head map where that covers the position.
+/// The cells of that row's pooled form; empty when the frame has none.
+std::span<const std::uint8_t> pooled_row(const capture::TokenFrame* frame, int layer, int head);
+/// The captured row, falling back to the recomputed head map where that covers the position.
 std::span<const float> attention_row(const session::Snapshot& snapshot, int position, int layer,
                                      int head);
 /// True when the snapshot's head map holds that row as it is now.

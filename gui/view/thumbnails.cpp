@@ -55,6 +55,27 @@ void Thumbnails::reset(const session::Snapshot& snapshot) {
   ++version_;
 }
 
+/// Roots of one row's probabilities into `row_`: from the row, or from its pooled form.
+bool Thumbnails::take_roots(const capture::TokenFrame& frame, int layer, int head) {
+  const std::span<const float> row = captured_row(&frame, layer, head);
+  if (!row.empty()) {
+    row_.resize(row.size());
+    std::transform(row.begin(), row.end(), row_.begin(), [](float p) { return std::sqrt(p); });
+    return true;
+  }
+  const std::span<const std::uint8_t> cells = pooled_row(&frame, layer, head);
+  if (cells.empty()) {
+    return false;
+  }
+  // Every key of a cell has its value: pooling finds the same maxima again.
+  row_.resize(static_cast<std::size_t>(frame.position) + 1);
+  for (std::size_t key = 0; key < row_.size(); ++key) {
+    row_[key] =
+        static_cast<float>(cells[key / static_cast<std::size_t>(frame.pooled->bin)]) / 255.0F;
+  }
+  return true;
+}
+
 void Thumbnails::take(const capture::TokenFrame& frame) {
   const int position = cursor_.size();
   const std::size_t stride = static_cast<std::size_t>(heads_) * static_cast<std::size_t>(side_);
@@ -69,13 +90,10 @@ void Thumbnails::take(const capture::TokenFrame& frame) {
   bool any = false;
   for (int layer = 0; layer < layers_; ++layer) {
     for (int head = 0; head < heads_; ++head) {
-      const std::span<const float> row = captured_row(&frame, layer, head);
-      if (row.empty() || frame.position != position) {
+      if (frame.position != position || !take_roots(frame, layer, head)) {
         continue;
       }
       any = true;
-      row_.resize(row.size());
-      std::transform(row.begin(), row.end(), row_.begin(), [](float p) { return std::sqrt(p); });
       pool_row({cells_.data() + offset(layer, head), stride, side_}, bin_, position, row_);
     }
   }

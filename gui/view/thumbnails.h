@@ -38,6 +38,7 @@ class Thumbnails {
  private:
   void reset(const session::Snapshot& snapshot);
   [[nodiscard]] std::size_t offset(int layer, int head) const;
+  bool take_roots(const capture::TokenFrame& frame, int layer, int head);
   void take(const capture::TokenFrame& frame);
 
   FrameCursor cursor_;

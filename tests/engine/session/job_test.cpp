@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "engine/session/generator.h"
 #include "engine/session/session.h"
 #include "tests/support/fixtures.h"
 
@@ -30,10 +31,15 @@ class Recorder final : public Job {
     return static_cast<int>(ids.size()) != refuse_at;
   }
   void findings(const std::vector<diagnose::Finding>& all) override { n_findings = all.size(); }
-  [[nodiscard]] bool wants_passes() const override { return passes_wanted; }
-  void pass(const capture::PassCapture& captured, std::span<const float> logits) override {
-    tensors += captured.tensors.size();
-    EXPECT_FALSE(logits.empty());
+  void record(Generator& generator, const Snapshot& state) override {
+    EXPECT_GT(state.n_prompt(), 0);
+    if (passes_wanted) {
+      generator.on_pass = [this](const capture::PassCapture& captured,
+                                 std::span<const float> logits) {
+        tensors += captured.tensors.size();
+        EXPECT_FALSE(logits.empty());
+      };
+    }
   }
   void ended(const Status& result, const JobEnd& how) override {
     const std::lock_guard lock(mutex_);
@@ -104,8 +110,7 @@ TEST_F(JobTest, Tokens_EqualThoseOfTheWindowsRun) {
   ASSERT_EQ(snapshot->n_generated, 8);
   EXPECT_EQ(job->prompt_ids, snapshot->prompt_ids);
   for (int i = 0; i < 8; ++i) {
-    EXPECT_EQ(job->ids[static_cast<std::size_t>(i)],
-              snapshot->frame(snapshot->n_prompt() + i)->id);
+    EXPECT_EQ(job->ids[static_cast<std::size_t>(i)], snapshot->frame(snapshot->n_prompt() + i)->id);
   }
 }
 
