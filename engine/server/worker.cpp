@@ -27,8 +27,8 @@ std::chrono::milliseconds milliseconds(double seconds) {
 
 }  // namespace
 
-/// Members in order of construction; `shut_down` ends them in the order that keeps every stream
-/// whole.
+/// Destruction runs backwards through the members; `shut_down` has ended all activity before, in
+/// the order that keeps every stream whole.
 class Worker::Parts {
  public:
   explicit Parts(WorkerOptions given) : options(std::move(given)) {}
@@ -42,8 +42,8 @@ class Worker::Parts {
   WorkerOptions options;
   std::string endpoint;
   Metrics metrics;
+  std::unique_ptr<Windows> windows;  // notified by the session until that is gone
   std::unique_ptr<session::Session> session;
-  std::unique_ptr<Windows> windows;
   std::unique_ptr<JobQueue> queue;
   std::unique_ptr<HttpServer> server;
   std::unique_ptr<Routes> routes;
@@ -142,8 +142,6 @@ void Worker::Parts::shut_down(std::chrono::milliseconds grace) {
     server->abort_connections();
     accepting.join();
   }
-  queue.reset();
-  session.reset();  // before `windows`, which it notifies
 }
 
 Worker::Worker(WorkerOptions options) : parts_(std::make_unique<Parts>(std::move(options))) {}

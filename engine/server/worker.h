@@ -48,7 +48,7 @@ class Worker {
   [[nodiscard]] const std::string& endpoint() const;  ///< "http://127.0.0.1:9999"
   /// No more jobs; the running one gets its grace, every stream its terminal event.
   void shut_down();
-  /// From any thread: the running job is cancelled now.
+  /// From any thread, also during `shut_down`: the running job is cancelled now.
   void hurry();
 
  private:

@@ -51,6 +51,8 @@ class Shell {
   void load(const std::string& path);
   /// The prompt to set as soon as a model is loaded; `evaluate` also feeds it.
   void set_prompt(std::string text, bool chat, bool evaluate);
+  /// That prompt has not been sent yet.
+  [[nodiscard]] bool prompt_waiting() const { return prompt_wanted_; }
   /// Shows a message until it is dismissed.
   void notify(std::string text);
   [[nodiscard]] const std::string& message() const { return message_; }

@@ -25,7 +25,7 @@ Result<bool> Task::advance() {
         return false;
       }
       if (options_.exit_after >= 0) {
-        if (snapshot->prompt_ids.empty() || snapshot->prompt != options_.prompt) {
+        if (shell_.prompt_waiting() || snapshot->prompt_ids.empty()) {
           return false;  // the shell sends the prompt one frame after the model has come
         }
         if (options_.exit_after > 0) {

@@ -75,9 +75,13 @@ void link_words(Ui& ui) {
   const auto rate = [](double bytes) {
     return view::bytes_text(static_cast<std::uint64_t>(bytes)) + "/s";
   };
-  const std::string words =
-      link.connected ? fmt::format("remote {} · {}", link.place, rate(link.bytes_per_s))
-                     : fmt::format("remote {} · not connected: {}", link.place, link.problem);
+  std::string words = fmt::format("remote {} · ", link.place);
+  if (link.connected) {
+    words += fmt::format("{} of {}", rate(link.bytes_per_s),
+                         rate(static_cast<double>(link.bytes_per_s_most)));
+  } else {  // an error stands beside it
+    words += "not connected" + (ui.snapshot->error.empty() ? ": " + link.problem : std::string());
+  }
   ImGui::SameLine(0.0F, px(ui, 18.0F));
   text(link.connected ? c.accent : c.warn, words);
   ui.widgets.mark("status/link");

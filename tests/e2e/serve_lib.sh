@@ -17,7 +17,7 @@ start_worker() {
   pids="$pids $worker"
   url=""
   for _ in $(seq 300); do
-    url=$(sed -n 's/^listening on //p' "$tmp/worker.log")
+    url=$(sed -n 's/^listening on //p' "$tmp/worker.log" 2>/dev/null)
     [ -n "$url" ] && return
     kill -0 "$worker" 2>/dev/null || break
     sleep 0.1

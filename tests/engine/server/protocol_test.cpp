@@ -170,12 +170,6 @@ TEST(Protocol, Findings_ComeBack) {
   EXPECT_EQ(back.findings_serial, 6U);
 }
 
-TEST(Protocol, Pooling_KeepsMaximaAndSkipsNaN) {
-  capture::TokenFrame frame = *frame_at(2);
-  frame.pooled = nullptr;
-  EXPECT_EQ(pool_rows(frame, 64), nullptr);
-}
-
 TEST(Records, AnyCutting_SameRecords) {
   const std::string stream = frame_record(1, "abc") + frame_record(2, "") + frame_record(9, "xyz");
   for (std::size_t piece = 1; piece <= stream.size(); ++piece) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/server/window_protocol.h"
 #include "gui/view/attention_map.h"
 #include "gui/view/frames.h"
 #include "gui/view/pooling.h"
@@ -278,6 +279,56 @@ TEST(RowSums, Groups_KeepTheSumFarthestFromOne) {
   EXPECT_EQ(sums[1], 0.25F);
   EXPECT_TRUE(std::isnan(sums[2]));
   EXPECT_NEAR(sums[3], 1.0F, 1e-5F);
+}
+
+TEST(Thumbnails, PooledRowsOfAWorker_SamePictureAsTheRows) {
+  Builder builder({3, 2, 4});
+  Thumbnails whole;
+  Thumbnails pooled;
+  for (const int n : {5, 64, 65, 150, 300}) {
+    builder.grow_to(n);
+    const auto s = builder.build();
+    while (!whole.update(*s)) {
+    }
+    Builder remote = builder;
+    for (int i = 0; i < n; ++i) {
+      const auto cells = server::pool_rows(*s->frame(i), 64);
+      ASSERT_NE(cells, nullptr);
+      remote.change(i, [&cells](capture::TokenFrame& frame) { frame.pooled = cells; });
+      remote.drop_attention(i);
+    }
+    const auto r = remote.build();
+    ASSERT_TRUE(r->frame(n - 1)->attention_row(0, 0).empty());
+    while (!pooled.update(*r)) {
+    }
+    ASSERT_EQ(pooled.bin(), whole.bin());
+    for (int layer = 0; layer < 3; ++layer) {
+      for (int head = 0; head < 2; ++head) {
+        for (int cell = 0; cell < whole.side() * whole.side(); ++cell) {
+          const float wanted = whole.cell(layer, head, cell / whole.side(), cell % whole.side());
+          const float got = pooled.cell(layer, head, cell / whole.side(), cell % whole.side());
+          ASSERT_NEAR(got, wanted, wanted == kHole ? 0.0F : 0.5F / 255.0F + 1e-6F) << n;
+        }
+      }
+    }
+  }
+}
+
+TEST(Thumbnails, PooledRowsOfAWrongSize_AreLeftOut) {
+  Builder builder({3, 2, 4});
+  builder.grow_to(3);
+  for (int i = 0; i < 3; ++i) {
+    builder.drop_attention(i);
+    auto cells = std::make_shared<capture::RowCells>();
+    cells->cells = 1;
+    cells->roots.assign(5, 100);
+    cells->bin = i;  // 0 is none of the sizes that there are
+    builder.change(i, [&cells](capture::TokenFrame& frame) { frame.pooled = cells; });
+  }
+  Thumbnails t;
+  while (!t.update(*builder.build())) {
+  }
+  EXPECT_EQ(t.rows_missing(), 3);
 }
 
 }  // namespace
