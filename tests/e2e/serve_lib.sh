@@ -12,6 +12,7 @@ trap 'for p in $pids; do kill -9 "$p" 2>/dev/null; done; rm -rf "$tmp"' EXIT
 
 # start_worker OPTIONS...: a worker on a free port; sets $worker (process) and $url.
 start_worker() {
+  rm -f "$tmp/worker.log" # the address of the worker before must not be taken for that of this one
   "$cli" serve "$demo" --port 0 --log-level info "$@" 2>"$tmp/worker.log" &
   worker=$!
   pids="$pids $worker"
