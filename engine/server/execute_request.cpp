@@ -262,9 +262,11 @@ ParsedRequest parse_execute(std::string_view body, bool traces) {
   fields.integer("top_k", 0, 1'000'000'000, sampler.top_k);
   fields.real("min_p", 0.0, 1.0, sampler.min_p);
   fields.real("repetition_penalty", 0.0, kMaxRepetitionPenalty, sampler.repeat_penalty);
-  // The contract allows 0: like 1 it means off. The sampler divides by nothing smaller than 0.01.
+  // The contract allows 0: like 1 it means off. The sampler divides by nothing smaller than 0.01,
+  // which as a float lies below it.
+  constexpr float kSmallest = 0.0101F;
   sampler.repeat_penalty =
-      sampler.repeat_penalty == 0.0F ? 1.0F : std::max(sampler.repeat_penalty, 0.01F);
+      sampler.repeat_penalty == 0.0F ? 1.0F : std::max(sampler.repeat_penalty, kSmallest);
   fields.stops(request.stop);
   read_capture(fields, request);
   fields.boolean("chat", settings.chat);
