@@ -85,6 +85,7 @@ struct Snapshot {
   std::uint64_t version = 0;  ///< Raised with every publication.
   State state = State::kEmpty;
   StopReason stop_reason = StopReason::kNone;
+  ErrorCode error_code = ErrorCode::kInternal;  ///< of `error`, where that is not empty
   std::shared_ptr<const ModelInfo> model;
   std::string loading_path;             ///< while kLoading
   std::string backend;                  ///< "cpu"
@@ -117,9 +118,8 @@ struct Snapshot {
   int checks_run = 0;                 ///< different checks that have looked so far
   bool diagnosed = false;             ///< The expensive oracles have run on the present tokens.
 
-  std::uint64_t error_serial = 0;               ///< raised with every new error
-  std::string error;                            ///< last error in words, empty when none
-  ErrorCode error_code = ErrorCode::kInternal;  ///< of `error`
+  std::uint64_t error_serial = 0;  ///< raised with every new error
+  std::string error;               ///< last error in words, empty when none
 
   /// Frame at `position`, null when not evaluated.
   [[nodiscard]] const capture::TokenFrame* frame(int position) const {
