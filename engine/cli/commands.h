@@ -21,6 +21,7 @@ Runner add_detokenize(CLI::App& app);
 Runner add_diagnose(CLI::App& app);
 Runner add_compare(CLI::App& app);
 Runner add_bench(CLI::App& app);
+Runner add_serve(CLI::App& app);
 Runner add_devices(CLI::App& app);
 
 /// The whole program: parses, runs, prints errors; the return value is the exit code.

@@ -12,6 +12,7 @@
 #include "engine/cli/findings.h"
 #include "engine/cli/options.h"
 #include "engine/diagnose/fault.h"
+#include "engine/diagnose/finding_json.h"
 #include "engine/session/diagnosis.h"
 #include "engine/session/generator.h"
 #include "engine/session/run_faults.h"
@@ -82,7 +83,7 @@ Status print(const DiagnoseOptions& options, const session::Generator& generator
   if (options.json) {
     ordered_json list = ordered_json::array();
     for (const diagnose::Finding& finding : findings) {
-      list.push_back(finding_json(finding));
+      list.push_back(diagnose::finding_json(finding));
     }
     print_json_line(
         {{"healthy", !broken}, {"findings", list}, {"checks_run", diagnosis.checks_run()}});

@@ -15,14 +15,15 @@
 #include "engine/cli/commands.h"
 #include "engine/cli/findings.h"
 #include "engine/cli/options.h"
-#include "engine/cli/stop_strings.h"
 #include "engine/cli/text_log.h"
 #include "engine/diagnose/fault.h"
+#include "engine/diagnose/finding_json.h"
 #include "engine/session/diagnosis.h"
 #include "engine/session/generator.h"
 #include "engine/session/run_faults.h"
 #include "engine/session/snapshot.h"
 #include "engine/session/trace_recorder.h"
+#include "engine/session/stop_strings.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace layerscope::cli {
@@ -160,7 +161,7 @@ class Run {
       }
       if (options_.json) {
         ordered_json event{{"type", "finding"}};
-        event.update(finding_json(finding));
+        event.update(diagnose::finding_json(finding));
         print_json_line(event);
       } else if (!options_.common.quiet && finding.severity != diagnose::Severity::kInfo) {
         fmt::print(stderr, "\n{}", finding_text(finding));
@@ -242,7 +243,7 @@ class Run {
   std::set<std::string> told_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
   tokenizer::StreamDecoder decoder_;
-  StopStrings stops_;
+  session::StopStrings stops_;
   std::stop_source stop_;
   double load_s_;
   double prefill_tok_s_ = 0.0;

@@ -107,7 +107,7 @@ bool Session::Worker::next(Queued& item) {
       running_stop_ = std::stop_source();
       running_sequence_ = item.sequence;
       stop_ = running_stop_.get_token();
-      if (stop_sequence_ > item.sequence) {
+      if (stop_sequence_ > item.sequence && !std::holds_alternative<RunJob>(item.command)) {
         running_stop_.request_stop();
       }
       return true;
@@ -145,8 +145,11 @@ void Session::Worker::set_state(State state) {
 
 void Session::Worker::set_error(const Error& error) {
   state_.error = error.message;
+  state_.error_code = error.code;
   ++state_.error_serial;
-  spdlog::error("{}", error.message);
+  if (options_.log_errors) {
+    spdlog::error("{}", error.message);
+  }
 }
 
 /// Records a failure (a cancellation is not one); true when `status` is ok.

@@ -61,11 +61,13 @@ class Session::Worker {
   void handle(const SetFaults& command);
   void handle(const SetDiagnosis& command);
   void handle(const DiagnoseNow& command);
+  void handle(const RunJob& command);
 
   Status load(const std::string& path);
   [[nodiscard]] backend::BackendOptions backend_options(int context) const;
   /// After a device error: loads the model again and sets the prompt anew.
   void recover();
+  Status run_job(Job& job, JobEnd& end);
   Status set_prompt(const SetPrompt& command);
   /// Evaluates what is missing of the prompt, so that a token can be chosen.
   Status prepare();

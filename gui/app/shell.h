@@ -5,12 +5,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/session/session.h"
 #include "gui/app/file_browser.h"
 #include "gui/app/keymap.h"
+#include "gui/app/remote_dialog.h"
 #include "gui/app/settings.h"
 #include "gui/app/system_dialog.h"
 #include "gui/panels/ui.h"
@@ -23,13 +25,19 @@ struct ShellRequests {
   bool restyle = false;  ///< theme or text size changed
   bool redraw = false;   ///< a panel works in slices and wants the next frame soon
   std::string screenshot_path;
+  std::optional<RemoteChoice> attach;  ///< to this worker, instead of the present session
+  bool detach = false;                 ///< back to a session in this process …
+  std::string open_path;               ///< … which then loads this, unless empty
 };
 
 class Shell {
  public:
   /// `wake` makes the main loop draw a frame; any thread may call it.
-  Shell(session::Session& session, HeatmapRenderer& heatmaps, StoredState stored,
+  Shell(session::SessionLink& session, HeatmapRenderer& heatmaps, StoredState stored,
         std::function<void()> wake);
+
+  /// Shows another session from the next frame on; the one before may then go.
+  void set_session(session::SessionLink& session);
 
   Ui& ui() { return ui_; }
   [[nodiscard]] const StoredState& stored();
@@ -43,6 +51,8 @@ class Shell {
   void load(const std::string& path);
   /// The prompt to set as soon as a model is loaded; `evaluate` also feeds it.
   void set_prompt(std::string text, bool chat, bool evaluate);
+  /// That prompt has not been sent yet.
+  [[nodiscard]] bool prompt_waiting() const { return prompt_wanted_; }
   /// Shows a message until it is dismissed.
   void notify(std::string text);
   [[nodiscard]] const std::string& message() const { return message_; }
@@ -65,13 +75,17 @@ class Shell {
   void perform(Action action);
   void select_layer_head(int layer_step, int head_step);
   void poll_system_dialog();
+  void register_link();
 
-  session::Session& session_;
+  session::SessionLink* session_;
   StoredState stored_;
   Ui ui_;
   std::vector<PanelEntry> panels_;
   FileBrowser browser_;
   SystemDialog system_dialog_;
+  RemoteDialog remote_dialog_;
+  std::optional<RemoteChoice> attach_wanted_;
+  std::string open_wanted_;
   float scale_ = 1.0F;
   std::string message_;
   bool message_of_session_ = false;

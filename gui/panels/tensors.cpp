@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
@@ -27,6 +28,7 @@ class TensorsPanel final : public Panel {
   void follow_model(Ui& ui);
   void list(Ui& ui);
   void detail(Ui& ui);
+  static void report(Ui& ui, const format::TensorInfo& tensor);
   void histogram(Ui& ui, float height);
 
   std::shared_ptr<const format::ModelFile> file_;
@@ -101,7 +103,7 @@ void TensorsPanel::list(Ui& ui) {
         ImGui::TableNextColumn();
         text(c.text, format::shape_text(t.shape));
         ImGui::TableNextColumn();
-        text(c.quiet, view::bytes_text(t.data.size()));
+        text(c.quiet, view::bytes_text(dtype_bytes(t.dtype, t.n_elements)));
         ImGui::TableNextColumn();
         text(c.quiet, fmt::format("{:#x}", t.offset));
       }
@@ -151,12 +153,60 @@ void TensorsPanel::histogram(Ui& ui, float height) {
   mono_right(ui, c.quiet, view::number_text(double{scan_.max}), right_edge());
 }
 
+/// What a worker says about a tensor of its file.
+void TensorsPanel::report(Ui& ui, const format::TensorInfo& tensor) {
+  const Palette& c = colors(ui);
+  mono(ui, c.text, tensor.name);
+  text(c.quiet, fmt::format("{} · {} · {} values", dtype_info(tensor.dtype).name,
+                            format::shape_text(tensor.shape), view::grouped(tensor.n_elements)));
+  ui.widgets.state("tensors/selected", tensor.name);
+  const auto answer = ui.session != nullptr ? ui.session->tensor(tensor.name) : nullptr;
+  if (answer == nullptr) {
+    text(c.quiet, "asking the worker…");
+    return;
+  }
+  if (!answer->error.empty()) {
+    ImGui::PushTextWrapPos();
+    text(c.error, answer->error);
+    ImGui::PopTextWrapPos();
+    return;
+  }
+  const format::TensorStats& s = answer->stats;
+  ui.widgets.state("tensors/mean", view::number_text(s.mean));
+  ui.widgets.state("tensors/non_finite", fmt::format("{}", s.nans + s.infs));
+  for (const auto& [name, value] : {std::pair{"mean", s.mean},
+                                    {"deviation", s.std},
+                                    {"minimum", s.min},
+                                    {"maximum", s.max},
+                                    {"norm", s.l2}}) {
+    fact(ui, name, view::number_text(value));
+  }
+  for (const auto& [name, value] : {std::pair{"NaN", s.nans},
+                                    {"infinite", s.infs},
+                                    {"zeros", s.zeros},
+                                    {"subnormal", s.subnormals}}) {
+    fact(ui, name, view::grouped(value));
+  }
+  std::string first;
+  for (const float value : answer->first) {
+    first += view::number_text(double{value}) + "  ";
+  }
+  const FontScope font(ui.fonts.mono, 0.9F);
+  ImGui::PushTextWrapPos();
+  text(c.quiet, "first values  " + first);
+  ImGui::PopTextWrapPos();
+}
+
 void TensorsPanel::detail(Ui& ui) {
   const Palette& c = colors(ui);
   const format::TensorInfo* t = scan_.tensor();
   if (t == nullptr) {
     empty_state(ui, "tensors/detail", "No tensor selected",
                 "Click a row: its statistics, histogram and first values then stand here.");
+    return;
+  }
+  if (t->data.empty() && t->n_elements > 0) {  // the file is on another machine
+    report(ui, *t);
     return;
   }
   if (!scan_.advance(kBudget)) {

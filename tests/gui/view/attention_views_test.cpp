@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/server/window_protocol.h"
 #include "gui/view/attention_map.h"
 #include "gui/view/frames.h"
 #include "gui/view/pooling.h"

@@ -1,8 +1,8 @@
-#include "engine/cli/stop_strings.h"
+#include "engine/session/stop_strings.h"
 
 #include <gtest/gtest.h>
 
-namespace layerscope::cli {
+namespace layerscope::session {
 namespace {
 
 std::string feed(const std::vector<std::string>& stops, const std::string& text, std::size_t piece,
@@ -30,4 +30,4 @@ TEST(StopStrings, AnyCutting_SameTextUpToTheFirstStop) {
 }
 
 }  // namespace
-}  // namespace layerscope::cli
+}  // namespace layerscope::session

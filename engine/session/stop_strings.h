@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace layerscope::cli {
+namespace layerscope::session {
 
 class StopStrings {
  public:
@@ -23,4 +23,4 @@ class StopStrings {
   bool hit_ = false;
 };
 
-}  // namespace layerscope::cli
+}  // namespace layerscope::session

@@ -1,9 +1,9 @@
-#include "engine/cli/stop_strings.h"
+#include "engine/session/stop_strings.h"
 
 #include <algorithm>
 #include <utility>
 
-namespace layerscope::cli {
+namespace layerscope::session {
 
 StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
   std::erase(stops_, std::string());
@@ -38,4 +38,4 @@ std::string StopStrings::push(std::string_view text) {
 
 std::string StopStrings::finish() { return hit_ ? std::string() : std::exchange(held_, {}); }
 
-}  // namespace layerscope::cli
+}  // namespace layerscope::session
