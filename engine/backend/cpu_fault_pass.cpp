@@ -76,10 +76,12 @@ void CpuBackend::FaultPass::rotate(int layer, int head, std::size_t token, float
   const float* angles = cos_sin(layer, token);
   std::vector<float> other(rope_dim);
   if (const model::Intervention* base = hit(Kind::kRopeBase)) {
-    std::vector<double> inv_freq(rope_dim / 2);
-    for (std::size_t i = 0; i < inv_freq.size(); ++i) {
-      inv_freq[i] = std::pow(base->amount, -2.0 * static_cast<double>(i) / spec_.rope_dim);
-    }
+    const bool own = spec_.rope_base_windowed > 0.0 && spec_.layer_windowed(layer);
+    constexpr double kAnother = 5e5;  // where the wrong base happens to be the layer's own
+    model::DecoderSpec spec = spec_;
+    spec.rope_scaling = own ? model::RopeScaling::kNone : spec_.rope_scaling;
+    const std::vector<double> inv_freq = model::rope_frequencies(
+        spec, own && base->amount == spec_.rope_base_windowed ? kAnother : base->amount);
     kernels::rope_angles(request_.position + static_cast<int>(token), inv_freq.data(),
                          inv_freq.size(), other.data(), spec_.rope_factor);
     angles = other.data();
