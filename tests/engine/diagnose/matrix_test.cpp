@@ -130,7 +130,11 @@ std::vector<Subject> subjects() {
 /// The tensor of this model that stands for the named one: matrices may share a tensor, experts
 /// have their own; empty where the model has none.
 std::string same_tensor(const model::Model& model, std::string name) {
+  if (const std::size_t at = name.find("attn_norm."); at != std::string::npos) {
+    name.replace(at, 10, "attn_norm_2.");  // where there are two, Q, K and V read the second
+  }
   for (const auto& [from, to] : {std::pair<std::string, std::string>{"", ""},
+                                 {"attn_norm_2.", "attn_norm."},
                                  {"attn_q.", "attn_qkv."},
                                  {"ffn_down.", "ffn_down_exps."}}) {
     const std::size_t at = name.find(from);
