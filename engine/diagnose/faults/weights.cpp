@@ -34,8 +34,9 @@ Result<Interventions> transpose(const model::Model& model, const FaultArguments&
   Interventions list;
   for (const format::TensorInfo* tensor : tensors) {
     if (tensor->shape.size() != 2) {
-      return usage_error(
-          fmt::format("tensor '{}' is not a matrix and cannot be transposed", tensor->name));
+      return usage_error(fmt::format(
+          "tensor '{}' {} and cannot be transposed", tensor->name,
+          tensor->shape.size() == 1 ? "has one dimension" : "holds a matrix for each expert"));
     }
     list.push_back({Kind::kTransposeTensor, -1, -1, -1, 0.0, tensor->name});
   }
