@@ -1,5 +1,8 @@
 #include "engine/backend/cpu_fault_pass.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "engine/base/half.h"
@@ -9,13 +12,54 @@ namespace layerscope::backend {
 using capture::Tap;
 using Kind = model::InterventionKind;
 
-void CpuBackend::FaultPass::embed(std::int32_t id, float* out) {
+void CpuBackend::FaultPass::embed(std::int32_t id, int position, float* out) {
   if (active(Kind::kEmbeddingShift) != nullptr) {
     id = (id + 1) % spec_.vocab_rows;
   }
-  Pass::embed(id, out);
+  if (active(Kind::kEmbeddingUnscaled) != nullptr) {
+    kernels::dequantize_row(weights_.embedding.dtype,
+                            weights_.embedding.row(static_cast<std::size_t>(id)), hidden_, out);
+  } else {
+    Pass::embed(id, position, out);
+  }
   if (active(Kind::kEmbeddingZero) != nullptr) {
     std::fill(out, out + hidden_, 0.0F);
+  }
+}
+
+void CpuBackend::FaultPass::normalise_heads(int layer) {
+  if (active(Kind::kQkNormOff, layer) == nullptr) {
+    Pass::normalise_heads(layer);
+  }
+}
+
+void CpuBackend::FaultPass::route(int layer, std::size_t token) {
+  const auto n_experts = static_cast<std::size_t>(spec_.n_experts);
+  const auto used = static_cast<std::size_t>(spec_.n_experts_used);
+  const bool shifted = active(Kind::kRouteShifted, layer) != nullptr && used < n_experts;
+  const bool normalise =
+      spec_.expert_weights_norm && active(Kind::kRouteUnnormalised, layer) == nullptr;
+  std::vector<std::int32_t> chosen(used + 1);
+  std::vector<float> shares(used + 1);
+  kernels::route_experts(buf_.router.data() + token * n_experts, n_experts,
+                         shifted ? used + 1 : used, false, chosen.data(), shares.data());
+  const std::size_t first = shifted ? 1 : 0;
+  double sum = 0.0;
+  for (std::size_t slot = 0; slot < used; ++slot) {
+    sum += static_cast<double>(shares[first + slot]);
+  }
+  for (std::size_t slot = 0; slot < used; ++slot) {
+    buf_.chosen[token * used + slot] = chosen[first + slot];
+    buf_.shares[token * used + slot] =
+        static_cast<float>(static_cast<double>(shares[first + slot]) / (normalise ? sum : 1.0));
+  }
+}
+
+void CpuBackend::FaultPass::finish_logits(std::vector<float>& logits) {
+  if (active(Kind::kLogitCapOff) == nullptr) {
+    Pass::finish_logits(logits);
+  } else if (spec_.logit_scale != 1.0F) {
+    kernels::scale_in_place(logits.data(), logits.size(), spec_.logit_scale);
   }
 }
 
@@ -25,29 +69,31 @@ void CpuBackend::FaultPass::rotate(int layer, int head, std::size_t token, float
     const model::Intervention* item = active(kind, layer, head);
     return item != nullptr && (head >= 0 || item->head < 0) ? item : nullptr;
   };
-  if (hit(Kind::kRopeOff) != nullptr) {
+  if (hit(Kind::kRopeOff) != nullptr || !spec_.layer_rotates(layer)) {
     return;
   }
   const auto rope_dim = static_cast<std::size_t>(spec_.rope_dim);
-  const float* cos_sin = buf_.cos_sin.data() + token * rope_dim;
+  const float* angles = cos_sin(layer, token);
   std::vector<float> other(rope_dim);
   if (const model::Intervention* base = hit(Kind::kRopeBase)) {
-    std::vector<double> inv_freq(rope_dim / 2);
-    for (std::size_t i = 0; i < inv_freq.size(); ++i) {
-      inv_freq[i] = std::pow(base->amount, -2.0 * static_cast<double>(i) / spec_.rope_dim);
-    }
+    const bool own = spec_.rope_base_windowed > 0.0 && spec_.layer_windowed(layer);
+    constexpr double kAnother = 5e5;  // where the wrong base happens to be the layer's own
+    model::DecoderSpec spec = spec_;
+    spec.rope_scaling = own ? model::RopeScaling::kNone : spec_.rope_scaling;
+    const std::vector<double> inv_freq = model::rope_frequencies(
+        spec, own && base->amount == spec_.rope_base_windowed ? kAnother : base->amount);
     kernels::rope_angles(request_.position + static_cast<int>(token), inv_freq.data(),
-                         inv_freq.size(), other.data());
-    cos_sin = other.data();
+                         inv_freq.size(), other.data(), spec_.rope_factor);
+    angles = other.data();
   }
   kernels::RopePairing pairing = spec_.rope_pairing;
   if (hit(Kind::kRopePairing) != nullptr) {
     pairing = pairing == kernels::RopePairing::kHalf ? kernels::RopePairing::kAdjacent
                                                      : kernels::RopePairing::kHalf;
   }
-  kernels::rope_apply(values, cos_sin, rope_dim, pairing);
+  kernels::rope_apply(values, angles, rope_dim, pairing);
   if (hit(Kind::kRopeTwice) != nullptr) {
-    kernels::rope_apply(values, cos_sin, rope_dim, pairing);
+    kernels::rope_apply(values, angles, rope_dim, pairing);
   }
 }
 
@@ -121,7 +167,8 @@ void CpuBackend::FaultPass::attend(int layer) {
       active(Kind::kAttentionScale, layer) != nullptr ||
       active(Kind::kSoftmaxUnnormalised, layer) != nullptr ||
       active(Kind::kMaskOff, layer) != nullptr || active(Kind::kGqaModulo, layer) != nullptr ||
-      active(Kind::kGqaFirst, layer) != nullptr || active(Kind::kScoreF16, layer) != nullptr;
+      active(Kind::kGqaFirst, layer) != nullptr || active(Kind::kScoreF16, layer) != nullptr ||
+      active(Kind::kScoreCapOff, layer) != nullptr || active(Kind::kWindowOff, layer) != nullptr;
   if (!wrong) {
     Pass::attend(layer);
   } else {
@@ -158,12 +205,23 @@ void CpuBackend::FaultPass::attend_head(int layer, int head, std::size_t token, 
   const double scale =
       static_cast<double>(spec_.attention_scale) * (factor != nullptr ? factor->amount : 1.0);
   const bool half = active(Kind::kScoreF16, layer, head) != nullptr;
+  const auto cap = active(Kind::kScoreCapOff, layer, head) != nullptr
+                       ? 0.0
+                       : static_cast<double>(spec_.attention_cap);
+  const std::size_t first = active(Kind::kWindowOff, layer, head) != nullptr
+                                ? 0
+                                : static_cast<std::size_t>(spec_.first_key(
+                                      layer, request_.position + static_cast<int>(token)));
   const float* q = buf_.q.data() + token * q_width_ + static_cast<std::size_t>(head) * head_dim_;
   const float* k = self_.cache_.key(layer, kv_head, 0);
   const float* v = self_.cache_.value(layer, kv_head, 0);
   std::vector<double> row(seen);
   double top = -std::numeric_limits<double>::infinity();
   for (std::size_t j = 0; j < seen; ++j) {
+    if (j < first) {
+      row[j] = -std::numeric_limits<double>::infinity();
+      continue;
+    }
     double dot = 0.0;
     for (std::size_t d = 0; d < head_dim_; ++d) {
       const float product = q[d] * k[j * head_dim_ + d];
@@ -172,7 +230,9 @@ void CpuBackend::FaultPass::attend_head(int layer, int head, std::size_t token, 
         dot = static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(dot))));
       }
     }
-    row[j] = static_cast<double>(static_cast<float>(dot * scale));
+    const double scaled = dot * scale;
+    row[j] =
+        static_cast<double>(static_cast<float>(cap > 0.0 ? cap * std::tanh(scaled / cap) : scaled));
     if (scores != nullptr) {
       scores[j] = static_cast<float>(row[j]);
     }

@@ -13,9 +13,12 @@ class CpuBackend::FaultPass final : public CpuBackend::Pass {
   using Pass::Pass;
 
  protected:
-  void embed(std::int32_t id, float* out) override;
+  void embed(std::int32_t id, int position, float* out) override;
+  void normalise_heads(int layer) override;
   void rotate_and_store(int layer) override;
   void attend(int layer) override;
+  void route(int layer, std::size_t token) override;
+  void finish_logits(std::vector<float>& logits) override;
   void add_block(capture::Tap block, int layer) override;
   void alter(capture::Tap which, int layer, std::vector<float>& values) override;
 

@@ -30,6 +30,7 @@ struct Sampling {
 struct Subject {
   std::shared_ptr<const model::Model> model;  ///< as the file says
   double unit_roundoff = 0x1p-24;             ///< of the backend's activations
+  int context = 0;                            ///< slots of the run: LongRoPE's divisors follow it
   Sampling sampling;
   std::size_t n_prompt = 0;  ///< the first tokens are the prompt
   bool text_known = false;   ///< fed_text is what was tokenised, special tokens added

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "tests/engine/diagnose/diagnose_run.h"
+#include "tests/support/architectures.h"
 
 namespace layerscope::testing {
 namespace {
@@ -114,21 +115,42 @@ TEST(Silence, DemoModel_OneTokenAndFullContext) {
 }
 
 /// Random weights loop and saturate; that is how they are, not a bug.
-TEST(Silence, Goldens_ShortLongAndTwoHundredTokens) {
-  for (const char* name : {"qwen2", "llama", "llama3", "qwen2-q8_0"}) {
-    const auto model = load(golden(name, "model.gguf"));
-    for (const char* file : {"prompt-short.txt", "prompt-long.txt"}) {
-      RunRequest request;
-      request.prompt = read_text(golden(name, file));
-      request.tokens = 8;
-      expect_silent(diagnosed_run(model, request), std::string(name) + " " + file);
-    }
+void expect_silent_golden(const std::string& name, const std::vector<std::string>& texts,
+                          const std::string& path, int context) {
+  const auto model = load(path);
+  for (const std::string& text : texts) {
     RunRequest request;
-    request.tokens = 200;
-    expect_silent(diagnosed_run(model, request), std::string(name) + " 200 tokens");
-    request.sampler.temperature = 1.0F;
-    request.tokens = 40;
-    expect_silent(diagnosed_run(model, request), std::string(name) + " sampled");
+    request.prompt = text;
+    request.tokens = 8;
+    request.context = context;
+    expect_silent(diagnosed_run(model, request), name + ": " + text.substr(0, 20));
+  }
+  RunRequest request;
+  request.context = context;
+  request.tokens = 200;
+  expect_silent(diagnosed_run(model, request), name + " 200 tokens");
+  request.sampler.temperature = 1.0F;
+  request.tokens = 40;
+  expect_silent(diagnosed_run(model, request), name + " sampled");
+}
+
+TEST(Silence, Goldens_ShortLongAndTwoHundredTokens) {
+  for (const std::string& name : golden_models()) {
+    const std::string path = any_golden(name, "model.gguf");
+    if (undecodable_type(path).empty()) {
+      expect_silent_golden(name,
+                           {read_text(any_golden(name, "prompt-short.txt")),
+                            read_text(any_golden(name, "prompt-long.txt"))},
+                           path, 256);
+    }
+  }
+}
+
+TEST(Silence, EveryArchitecture_ShortLongAndFullContext) {
+  ASSERT_GE(tiny_models().size(), 20U);
+  for (const std::string& name : tiny_models()) {
+    expect_silent_golden(name, {"a", "Hello", std::string(70, 'a'), "One, two, three, four, five."},
+                         tiny(name, "model.gguf"), 128);
   }
 }
 
