@@ -1,7 +1,9 @@
 // The tensor element types of model files: one table, used by readers, kernels and the inspector.
 //
-// Numbers, block sizes and byte counts follow the GGUF specification (`ggml_type`). Adding a type
-// that can be computed with means: `decodable` here, a `dequant` case in kernels/cpu, a test block.
+// Numbers, block sizes and byte counts follow the GGUF specification (`ggml_type`). Adding a
+// quantised type that can be computed with means: `decodable` in the table, its BlockFormat in
+// kernels/block_formats.h, golden blocks in tests/golden/blocks. Every backend then runs it; fast
+// products are added beside (kernels/cpu/matmul_formats.h, `resident_dtype` of kernels/cuda).
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,120 @@
+// Every quantised type against blocks that an independent implementation decoded
+// (tests/golden/blocks), bit by bit; and numbers that are not blocks.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernels/block_formats.h"
+#include "kernels/ops.h"
+
+namespace layerscope::kernels {
+namespace {
+
+struct GoldenBlocks {
+  DType dtype;
+  std::vector<std::byte> blocks;
+  std::vector<float> values;
+};
+
+std::vector<GoldenBlocks> read_golden() {
+  const char* source = std::getenv("LS_SOURCE_DIR");
+  std::ifstream file(
+      std::string(source != nullptr ? source : ".") + "/tests/golden/blocks/blocks.bin",
+      std::ios::binary);
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+  std::vector<GoldenBlocks> list;
+  for (std::size_t at = 0; at < bytes.size();) {
+    std::uint32_t head[2];
+    std::memcpy(head, bytes.data() + at, sizeof(head));
+    at += sizeof(head);
+    const DTypeInfo info = find_dtype(head[0]).value();
+    GoldenBlocks golden{info.dtype, std::vector<std::byte>(head[1] * info.block_bytes),
+                        std::vector<float>(head[1] * info.block)};
+    std::memcpy(golden.blocks.data(), bytes.data() + at, golden.blocks.size());
+    at += golden.blocks.size();
+    std::memcpy(golden.values.data(), bytes.data() + at, golden.values.size() * sizeof(float));
+    at += golden.values.size() * sizeof(float);
+    list.push_back(std::move(golden));
+  }
+  return list;
+}
+
+void expect_same_bits(const std::vector<float>& got, const std::vector<float>& wanted,
+                      std::string_view what) {
+  ASSERT_EQ(got.size(), wanted.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(wanted[i])) {
+      ASSERT_TRUE(std::isnan(got[i])) << what << " value " << i;
+    } else {
+      ASSERT_EQ(std::memcmp(&got[i], &wanted[i], sizeof(float)), 0)
+          << what << " value " << i << ": " << got[i] << " instead of " << wanted[i];
+    }
+  }
+}
+
+TEST(Blocks, EveryQuantisedType_DecodesBitExactly) {
+  std::set<DType> seen;
+  for (const GoldenBlocks& golden : read_golden()) {
+    const DTypeInfo& info = dtype_info(golden.dtype);
+    EXPECT_TRUE(info.decodable) << info.name;
+    std::vector<float> values(golden.values.size());
+    // At an odd address, as a mapped file may have it.
+    std::vector<std::byte> shifted(golden.blocks.size() + 1);
+    std::memcpy(shifted.data() + 1, golden.blocks.data(), golden.blocks.size());
+    dequantize_row(golden.dtype, shifted.data() + 1, values.size(), values.data());
+    expect_same_bits(values, golden.values, info.name);
+    seen.insert(golden.dtype);
+  }
+  for (std::uint32_t raw = 0; raw < 64; ++raw) {
+    const auto info = find_dtype(raw);
+    if (info && info->decodable && info->block > 1) {
+      EXPECT_TRUE(seen.contains(info->dtype)) << info->name << " has no golden blocks";
+    }
+  }
+}
+
+TEST(Blocks, SingleElements_AreThoseOfTheRow) {
+  for (const GoldenBlocks& golden : read_golden()) {
+    const DTypeInfo& info = dtype_info(golden.dtype);
+    std::vector<float> values;
+    EXPECT_TRUE(for_block_dtype(golden.dtype, [&]<DType kType>() {
+      EXPECT_EQ(BlockFormat<kType>::kBlock, static_cast<int>(info.block));
+      EXPECT_EQ(BlockFormat<kType>::kBytes, static_cast<int>(info.block_bytes));
+      for (std::size_t i = 0; i < golden.values.size(); ++i) {
+        const auto* block =
+            reinterpret_cast<Bytes>(golden.blocks.data()) + i / info.block * info.block_bytes;
+        values.push_back(block_value<kType>(block, static_cast<int>(i % info.block)));
+      }
+    }));
+    expect_same_bits(values, golden.values, info.name);
+  }
+}
+
+template <class T>
+void expect_numbers(DType dtype, const std::vector<T>& numbers) {
+  std::vector<float> values(numbers.size());
+  dequantize_row(dtype, reinterpret_cast<const std::byte*>(numbers.data()), numbers.size(),
+                 values.data());
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    EXPECT_EQ(values[i], static_cast<float>(numbers[i])) << dtype_info(dtype).name;
+  }
+}
+
+TEST(Numbers, IntegersAndDoubles_RoundToFloat) {
+  expect_numbers<std::int8_t>(DType::kI8, {-128, -1, 0, 127});
+  expect_numbers<std::int16_t>(DType::kI16, {-32768, 0, 32767});
+  expect_numbers<std::int32_t>(DType::kI32, {std::numeric_limits<std::int32_t>::min(), 16777217});
+  expect_numbers<std::int64_t>(DType::kI64, {std::numeric_limits<std::int64_t>::max(), -3});
+  expect_numbers<double>(DType::kF64, {0.1, -1e300, 1e-300, 0.5});
+}
+
+}  // namespace
+}  // namespace layerscope::kernels
