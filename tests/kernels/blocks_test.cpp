@@ -8,12 +8,14 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "kernels/block_formats.h"
 #include "kernels/ops.h"
+#include "tests/tools/quantize.h"
 
 namespace layerscope::kernels {
 namespace {
@@ -95,6 +97,35 @@ TEST(Blocks, SingleElements_AreThoseOfTheRow) {
       }
     }));
     expect_same_bits(values, golden.values, info.name);
+  }
+}
+
+/// The quantisers of the tests write what the decoder reads: every value comes back within a step.
+TEST(Quantize, NormalValues_ComeBackWithinTheTypesError) {
+  constexpr std::size_t kValues = 256 * 64;
+  std::mt19937 rng(20260502);
+  std::normal_distribution<float> normal(0.0F, 0.1F);
+  std::vector<float> values(kValues);
+  for (float& v : values) {
+    v = normal(rng);
+  }
+  const std::vector<std::pair<DType, double>> bounds{
+      {DType::kQ2_K, 0.40},  {DType::kQ3_K, 0.24},   {DType::kQ4_0, 0.12},  {DType::kQ4_1, 0.10},
+      {DType::kQ4_K, 0.10},  {DType::kIQ4_NL, 0.11}, {DType::kMXFP4, 0.16}, {DType::kIQ4_XS, 0.11},
+      {DType::kQ5_0, 0.06},  {DType::kQ5_1, 0.05},   {DType::kQ5_K, 0.05},  {DType::kQ6_K, 0.025},
+      {DType::kQ8_0, 0.008}, {DType::kF16, 3e-4},    {DType::kBF16, 3e-3},  {DType::kF32, 0.0}};
+  for (const auto& [dtype, bound] : bounds) {
+    const std::vector<std::byte> bytes = testing::quantize(dtype, values.data(), kValues);
+    ASSERT_EQ(bytes.size(), dtype_bytes(dtype, kValues));
+    std::vector<float> back(kValues);
+    dequantize_row(dtype, bytes.data(), kValues, back.data());
+    double error = 0.0;
+    double power = 0.0;
+    for (std::size_t i = 0; i < kValues; ++i) {
+      error += std::pow(static_cast<double>(back[i]) - static_cast<double>(values[i]), 2.0);
+      power += std::pow(static_cast<double>(values[i]), 2.0);
+    }
+    EXPECT_LE(std::sqrt(error / power), bound) << dtype_info(dtype).name;
   }
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/base/half.h"
+#include "hwy/targets.h"
 
 namespace layerscope::kernels {
 namespace {
@@ -169,6 +170,38 @@ INSTANTIATE_TEST_SUITE_P(
                                          DType::kQ6_K, DType::kIQ4_XS),
                        ::testing::Values(Shape{1, 256, 1}, Shape{7, 512, 3}, Shape{8, 768, 4},
                                          Shape{33, 256, 17}, Shape{129, 1792, 5})));
+
+/// The machine's best instruction set runs everywhere else; here each one it has, with its own
+/// number of lanes.
+TEST(MatmulTargets, EveryInstructionSet_AgreesWithReference) {
+  constexpr Shape kShape{19, 512, 5};
+  const auto x = random_values(kShape.tokens * kShape.cols, 7);
+  ThreadPool pool(1);
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().DeInit();
+    for (std::uint32_t raw = 0; raw < 64; ++raw) {
+      const auto info = find_dtype(raw);
+      if (!info || !info->decodable || raw == 25 || raw == 26 || raw == 27) {  // I16, I32, I64
+        continue;
+      }
+      const auto bytes = random_matrix(info->dtype, kShape.rows, kShape.cols);
+      const Matrix w{info->dtype, bytes.data(), kShape.rows, kShape.cols};
+      std::vector<float> fast(kShape.tokens * kShape.rows, kPoison);
+      std::vector<float> plain(fast.size(), kPoison);
+      const Product product{w, nullptr, fast.data(), kShape.rows};
+      matmul(pool, &product, 1, x.data(), kShape.tokens, kShape.cols);
+      reference::matmul({w, nullptr, plain.data(), kShape.rows}, x.data(), kShape.tokens,
+                        kShape.cols);
+      for (std::size_t i = 0; i < fast.size(); ++i) {
+        ASSERT_NEAR(fast[i], plain[i], 1e-4 * largest(w))
+            << info->name << " on " << hwy::TargetName(target) << ", value " << i;
+      }
+    }
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().DeInit();
+}
 
 TEST(Matmul, F16_OddColumns_AgreesWithReference) {
   for (const std::size_t cols : {1UL, 3UL, 15UL, 17UL, 31UL, 101UL}) {
