@@ -3,10 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <random>
 #include <set>
@@ -15,56 +12,19 @@
 
 #include "kernels/block_formats.h"
 #include "kernels/ops.h"
+#include "tests/support/golden_blocks.h"
 #include "tests/tools/quantize.h"
 
 namespace layerscope::kernels {
 namespace {
 
-struct GoldenBlocks {
-  DType dtype;
-  std::vector<std::byte> blocks;
-  std::vector<float> values;
-};
-
-std::vector<GoldenBlocks> read_golden() {
-  const char* source = std::getenv("LS_SOURCE_DIR");
-  std::ifstream file(
-      std::string(source != nullptr ? source : ".") + "/tests/golden/blocks/blocks.bin",
-      std::ios::binary);
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
-  std::vector<GoldenBlocks> list;
-  for (std::size_t at = 0; at < bytes.size();) {
-    std::uint32_t head[2];
-    std::memcpy(head, bytes.data() + at, sizeof(head));
-    at += sizeof(head);
-    const DTypeInfo info = find_dtype(head[0]).value();
-    GoldenBlocks golden{info.dtype, std::vector<std::byte>(head[1] * info.block_bytes),
-                        std::vector<float>(head[1] * info.block)};
-    std::memcpy(golden.blocks.data(), bytes.data() + at, golden.blocks.size());
-    at += golden.blocks.size();
-    std::memcpy(golden.values.data(), bytes.data() + at, golden.values.size() * sizeof(float));
-    at += golden.values.size() * sizeof(float);
-    list.push_back(std::move(golden));
-  }
-  return list;
-}
-
-void expect_same_bits(const std::vector<float>& got, const std::vector<float>& wanted,
-                      std::string_view what) {
-  ASSERT_EQ(got.size(), wanted.size());
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    if (std::isnan(wanted[i])) {
-      ASSERT_TRUE(std::isnan(got[i])) << what << " value " << i;
-    } else {
-      ASSERT_EQ(std::memcmp(&got[i], &wanted[i], sizeof(float)), 0)
-          << what << " value " << i << ": " << got[i] << " instead of " << wanted[i];
-    }
-  }
-}
+using testing::expect_same_bits;
+using testing::golden_blocks;
+using testing::GoldenBlocks;
 
 TEST(Blocks, EveryQuantisedType_DecodesBitExactly) {
   std::set<DType> seen;
-  for (const GoldenBlocks& golden : read_golden()) {
+  for (const GoldenBlocks& golden : golden_blocks()) {
     const DTypeInfo& info = dtype_info(golden.dtype);
     EXPECT_TRUE(info.decodable) << info.name;
     std::vector<float> values(golden.values.size());
@@ -84,7 +44,7 @@ TEST(Blocks, EveryQuantisedType_DecodesBitExactly) {
 }
 
 TEST(Blocks, SingleElements_AreThoseOfTheRow) {
-  for (const GoldenBlocks& golden : read_golden()) {
+  for (const GoldenBlocks& golden : golden_blocks()) {
     const DTypeInfo& info = dtype_info(golden.dtype);
     std::vector<float> values;
     EXPECT_TRUE(for_block_dtype(golden.dtype, [&]<DType kType>() {

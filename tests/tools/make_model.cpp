@@ -241,15 +241,14 @@ std::vector<Tensor> list_tensors(const Shape& s, const Mixture& mixture) {
 }
 
 /// A table of whole blocks in the tensor's type.
-std::vector<std::byte> make_table(DType dtype, float deviation, unsigned seed) {
-  constexpr std::size_t kElements = std::size_t{1} << 20U;
+std::vector<std::byte> make_table(DType dtype, std::size_t n, float deviation, unsigned seed) {
   std::mt19937_64 rng(seed);
   std::normal_distribution<float> normal(0.0F, deviation);
-  std::vector<float> values(kElements);
+  std::vector<float> values(n);
   for (float& v : values) {
     v = normal(rng);
   }
-  return testing::quantize(dtype, values.data(), kElements);
+  return testing::quantize(dtype, values.data(), n);
 }
 
 bool write_all(int file, const void* from, std::size_t n, std::uint64_t at) {
@@ -341,7 +340,8 @@ int run(const Shape& shape, const Mixture& mixture, const std::string& path, uns
         tensor.dims.size() == 2 ? &tables[{cols, tensor.dtype}] : nullptr;
     if (table != nullptr && table->empty()) {
       const float deviation = 1.0F / std::sqrt(static_cast<float>(cols));
-      *table = make_table(tensor.dtype, deviation, seed + static_cast<unsigned>(cols));
+      const std::size_t n = std::size_t{1} << (tensor.elements() > 1U << 20U ? 20U : 16U);
+      *table = make_table(tensor.dtype, n, deviation, seed + static_cast<unsigned>(cols));
     }
   }
   std::atomic<std::size_t> next{0};
