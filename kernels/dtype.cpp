@@ -7,7 +7,7 @@ namespace layerscope {
 namespace {
 
 // Source of block sizes: GGUF specification and the block layouts it refers to.
-constexpr std::array<DTypeInfo, 32> kTable{{
+constexpr std::array<DTypeInfo, 41> kTable{{
     {DType::kF32, "F32", 1, 4, true},
     {DType::kF16, "F16", 1, 2, true},
     {DType::kQ4_0, "Q4_0", 32, 18, true},
@@ -40,13 +40,22 @@ constexpr std::array<DTypeInfo, 32> kTable{{
     {DType::kTQ1_0, "TQ1_0", 256, 54, false},
     {DType::kTQ2_0, "TQ2_0", 256, 66, false},
     {DType::kMXFP4, "MXFP4", 32, 17, true},
+    {DType::kU8, "U8", 1, 1, false},
+    {DType::kU16, "U16", 1, 2, false},
+    {DType::kU32, "U32", 1, 4, false},
+    {DType::kU64, "U64", 1, 8, false},
+    {DType::kBool, "BOOL", 1, 1, false},
+    {DType::kC64, "C64", 1, 8, false},
+    {DType::kF8E4M3, "F8_E4M3", 1, 1, false},
+    {DType::kF8E5M2, "F8_E5M2", 1, 1, false},
+    {DType::kF8E8M0, "F8_E8M0", 1, 1, false},
 }};
 
 }  // namespace
 
 std::optional<DTypeInfo> find_dtype(std::uint32_t raw) {
   for (const DTypeInfo& info : kTable) {
-    if (static_cast<std::uint32_t>(info.dtype) == raw) {
+    if (static_cast<std::uint32_t>(info.dtype) == raw && info.dtype < DType::kU8) {
       return info;
     }
   }

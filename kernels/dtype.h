@@ -47,6 +47,16 @@ enum class DType : std::uint32_t {
   kTQ1_0 = 34,
   kTQ2_0 = 35,
   kMXFP4 = 39,
+  // Types that only safetensors have. The numbers are ours and never stand in a file.
+  kU8 = 1000,
+  kU16,
+  kU32,
+  kU64,
+  kBool,
+  kC64,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E8M0,
 };
 
 struct DTypeInfo {
@@ -57,7 +67,7 @@ struct DTypeInfo {
   bool decodable;             ///< Kernels can compute with it.
 };
 
-/// The table's row for a raw type number, or nothing for an unknown one.
+/// The table's row for a GGUF type number, or nothing for an unknown one.
 std::optional<DTypeInfo> find_dtype(std::uint32_t raw);
 
 /// The table's row for a known type.
