@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/arch/hf_folder.h"
 #include "engine/arch/llama.h"
 #include "engine/arch/qwen2.h"
 
@@ -23,7 +24,9 @@ Result<model::DecoderSpec> read_spec(const format::ModelFile& file) {
   std::string known;
   for (const Architecture& architecture : architectures()) {
     if (*name == architecture.name) {
-      return architecture.read_spec(file);
+      LS_TRY(model::DecoderSpec spec, architecture.read_spec(file));
+      apply_storage(file, spec);
+      return spec;
     }
     known += known.empty() ? architecture.name : fmt::format(", {}", architecture.name);
   }
