@@ -179,13 +179,11 @@ struct MatchContextDeleter {
 /// Cuts valid UTF-8 at the matches of one expression.
 class Cutter {
  public:
-  explicit Cutter(const Expression& expression)
+  Cutter(const Expression& expression, std::uint32_t most_steps)
       : code_(expression.code()),
         match_(pcre2_match_data_create_from_pattern(code_, nullptr)),
         context_(pcre2_match_context_create(nullptr)) {
-    // A file's expression may backtrack without end; named ones stay far below this.
-    constexpr std::uint32_t kMostSteps = 1000000;
-    pcre2_set_match_limit(context_.get(), kMostSteps);
+    pcre2_set_match_limit(context_.get(), most_steps);
   }
 
   /// Appends the ends of the pieces of `text`, which stands at `base`.
@@ -236,6 +234,7 @@ class Cutter {
 
 struct PreTokenizer::Code {
   std::vector<Expression> expressions;
+  std::uint32_t most_steps = 10000000;  ///< of one match; PCRE2's own default
 };
 
 bool pre_tokenizer_adds_bos(std::string_view name) {
@@ -258,17 +257,19 @@ Result<PreTokenizer> PreTokenizer::create(std::string_view name) {
     return invalid_input(fmt::format("pre-tokenizer '{}' is not supported (these are: {})",
                                      utf8_escape(name.substr(0, 80)), known));
   }
-  std::vector<std::string> expressions;
-  for (const char* expression : entry->expressions) {
-    if (expression != nullptr) {
-      expressions.emplace_back(expression);
+  auto code = std::make_shared<Code>();
+  for (const char* text : entry->expressions) {
+    if (text != nullptr) {
+      LS_TRY(Expression expression, Expression::compile(text));
+      code->expressions.push_back(std::move(expression));
     }
   }
-  return from_expressions(expressions);
+  return PreTokenizer(std::move(code));
 }
 
 Result<PreTokenizer> PreTokenizer::from_expressions(const std::vector<std::string>& expressions) {
   auto code = std::make_shared<Code>();
+  code->most_steps = 1000000;  // a file's expression may backtrack without end
   for (const std::string& text : expressions) {
     LS_TRY(Expression expression, Expression::compile(text));
     code->expressions.push_back(std::move(expression));
@@ -277,7 +278,10 @@ Result<PreTokenizer> PreTokenizer::from_expressions(const std::vector<std::strin
 }
 
 void PreTokenizer::split(std::string_view text, std::vector<std::size_t>& ends) const {
-  std::vector<Cutter> cutters(code_->expressions.begin(), code_->expressions.end());
+  std::vector<Cutter> cutters;
+  for (const Expression& expression : code_->expressions) {
+    cutters.emplace_back(expression, code_->most_steps);
+  }
   std::vector<std::size_t> pieces, finer;
   std::size_t base = 0;
   while (base < text.size()) {
