@@ -272,8 +272,9 @@ std::optional<std::string> model_folder_of(const std::string& path) {
   const bool known = std::find(kNames.begin(), kNames.end(), name) != kNames.end() ||
                      file.extension() == ".safetensors";
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  return known && is_there(file) && is_there(folder / "config.json") ? std::optional(folder.string())
-                                                                 : std::nullopt;
+  return known && is_there(file) && is_there(folder / "config.json")
+             ? std::optional(folder.string())
+             : std::nullopt;
 }
 
 Result<std::shared_ptr<ModelFile>> read_model_folder(const std::string& folder) {

@@ -40,8 +40,8 @@ void bm_matvec(benchmark::State& state, DType dtype) {
   const auto runs = static_cast<double>(state.iterations());
   state.counters["GB_s"] = benchmark::Counter(runs * static_cast<double>(bytes.size()) * 1e-9,
                                               benchmark::Counter::kIsRate);
-  state.counters["Gweights_s"] = benchmark::Counter(
-      runs * static_cast<double>(rows * kCols) * 1e-9, benchmark::Counter::kIsRate);
+  state.counters["Gweights_s"] = benchmark::Counter(runs * static_cast<double>(rows * kCols) * 1e-9,
+                                                    benchmark::Counter::kIsRate);
 }
 
 void register_all() {
