@@ -9,6 +9,7 @@
 #include "engine/arch/gemma3.h"
 #include "engine/arch/gpt2.h"
 #include "engine/arch/gptneox.h"
+#include "engine/arch/hf_folder.h"
 #include "engine/arch/llama.h"
 #include "engine/arch/olmo2.h"
 #include "engine/arch/phi2.h"
@@ -53,7 +54,9 @@ Result<model::DecoderSpec> read_spec(const format::ModelFile& file) {
   std::string known;
   for (const Architecture& architecture : architectures()) {
     if (*name == architecture.name) {
-      return architecture.read_spec(file);
+      LS_TRY(model::DecoderSpec spec, architecture.read_spec(file));
+      apply_storage(file, spec);
+      return spec;
     }
     known += known.empty() ? architecture.name : fmt::format(", {}", architecture.name);
   }

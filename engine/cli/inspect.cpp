@@ -8,6 +8,7 @@
 #include <set>
 #include <variant>
 
+#include "engine/arch/hf_folder.h"
 #include "engine/arch/registry.h"
 #include "engine/base/log.h"
 #include "engine/base/utf8.h"
@@ -92,9 +93,14 @@ ordered_json value_json(const format::MetaValue& value) {
 }
 
 ordered_json tensor_json(const TensorInfo& tensor) {
-  return {{"name", tensor.name},         {"dtype", dtype_info(tensor.dtype).name},
-          {"shape", tensor.shape},       {"offset", tensor.offset},
-          {"bytes", tensor.data.size()}, {"decodable", dtype_info(tensor.dtype).decodable}};
+  ordered_json out{
+      {"name", tensor.name},         {"dtype", dtype_info(tensor.dtype).name},
+      {"shape", tensor.shape},       {"offset", tensor.offset},
+      {"bytes", tensor.data.size()}, {"decodable", dtype_info(tensor.dtype).decodable}};
+  if (!tensor.source.empty()) {
+    out["source"] = tensor.source;
+  }
+  return out;
 }
 
 Status inspect_tensor(const ModelFile& file, const InspectOptions& options) {
@@ -204,12 +210,12 @@ void print_unknown(const ModelFile& file) {
       *name.value(), *name.value(), list.empty() ? "no tensors named blk.N.*" : list);
 }
 
-void print_summary(const ModelFile& file) {
+void print_summary(const ModelFile& file, const std::string& note) {
   fmt::print("{}\n{}, {}, {} metadata keys, {} tensors\n", file.path, file.container,
              bytes_text(file.file_bytes), file.metadata.size(), file.tensors.size());
   const auto spec = arch::read_spec(file);
-  if (!spec.ok()) {
-    fmt::print("cannot be run: {}\n", spec.error().message);
+  if (!note.empty() || !spec.ok()) {
+    fmt::print("cannot be run: {}\n", !note.empty() ? note : spec.error().message);
     print_unknown(file);
     return;
   }
@@ -227,7 +233,8 @@ void print_summary(const ModelFile& file) {
 
 Status inspect(const InspectOptions& options) {
   LS_CHECK(log::init(options.common.log_level));
-  LS_TRY(const auto file, format::read_model_file(options.model));
+  std::string note;
+  LS_TRY(const auto file, arch::read_for_inspection(options.model, &note));
   if (!options.tensor.empty()) {
     return inspect_tensor(*file, options);
   }
@@ -244,7 +251,7 @@ Status inspect(const InspectOptions& options) {
     print_json_line(out);
     return {};
   }
-  print_summary(*file);
+  print_summary(*file, note);
   if (options.tensors) {
     for (const TensorInfo& tensor : file->tensors) {
       fmt::print("{:<40} {:<8} {:<20} {:>12} {:>14}\n", tensor.name, dtype_info(tensor.dtype).name,

@@ -111,8 +111,8 @@ class Binder {
     const DTypeInfo& info = dtype_info(tensor->dtype);
     if (!info.decodable) {
       return invalid_input(
-          fmt::format("{}: tensor '{}' is of type {}, which Layerscope cannot compute with yet "
-                      "(F32, F16, BF16 and Q8_0 work)",
+          fmt::format("{}: tensor '{}' is of type {}, which Layerscope cannot compute with; "
+                      "convert it to one of the usual types, such as Q8_0 or Q4_K",
                       file_.path, name, info.name));
     }
     used_.insert(tensor->name);

@@ -82,6 +82,15 @@ head -c 100000 "$demo" >"$tmp/short.gguf"
 expect_error 3 "short.gguf" "$cli" generate "$tmp/short.gguf" --prompt x
 head -c 4096 /dev/urandom >"$tmp/noise.gguf"
 expect_error 3 "noise.gguf" "$cli" inspect "$tmp/noise.gguf"
+mkdir "$tmp/folder"
+expect_error 3 "without a config.json" "$cli" generate "$tmp/folder" --prompt x
+echo '{"model_type": "qwen2"}' >"$tmp/folder/config.json"
+expect_error 3 "no safetensors file" "$cli" generate "$tmp/folder" --prompt x
+echo '{"weight_map": {"w": "one.safetensors"}}' >"$tmp/folder/model.safetensors.index.json"
+expect_error 3 "one.safetensors' is missing" "$cli" inspect "$tmp/folder/config.json"
+echo '{"model_type": ' >"$tmp/folder/config.json"
+expect_error 3 "not a JSON object" "$cli" inspect "$tmp/folder"
+expect_error 3 "config.json" "$cli" tokenize "$tmp/folder" --text x
 expect_error 3 "empty" "$cli" generate "$demo" --prompt ""
 expect_error 3 "context" "$cli" generate "$demo" --prompt "one two three four five six" --context 4
 expect_error 3 "no tensor" "$cli" inspect "$demo" --tensor nothing

@@ -1,204 +1,110 @@
-// Operations of particular architectures against plain ones: layer norm, activations, capped and
-// windowed attention, routing.
+// Every quantised type against blocks that an independent implementation decoded
+// (tests/golden/blocks), bit by bit; and numbers that are not blocks.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
+#include <set>
+#include <string>
 #include <vector>
 
+#include "kernels/block_formats.h"
 #include "kernels/ops.h"
+#include "tests/support/golden_blocks.h"
+#include "tests/tools/quantize.h"
 
 namespace layerscope::kernels {
 namespace {
 
-constexpr unsigned kSeed = 20260102;
+using testing::expect_same_bits;
+using testing::golden_blocks;
+using testing::GoldenBlocks;
 
-std::vector<float> random_values(std::size_t n, unsigned seed, float scale = 1.0F) {
-  std::mt19937 rng(kSeed + seed);
-  std::normal_distribution<float> normal(0.0F, scale);
-  std::vector<float> values(n);
-  std::generate(values.begin(), values.end(), [&] { return normal(rng); });
-  return values;
-}
-
-TEST(LayerNorm, OddSizes_AgreeWithReference) {
-  for (const std::size_t n : {1U, 2U, 3U, 5U, 31U, 64U, 257U}) {
-    const auto x = random_values(n, 1, 3.0F);
-    const auto w = random_values(n, 2);
-    const auto b = random_values(n, 3);
-    for (const float* bias : {b.data(), static_cast<const float*>(nullptr)}) {
-      std::vector<float> mine(n, 1e30F);
-      std::vector<float> plain(n);
-      layer_norm(x.data(), w.data(), bias, n, 1e-5F, mine.data());
-      reference::layer_norm(x.data(), w.data(), bias, n, 1e-5F, plain.data());
-      for (std::size_t i = 0; i < n; ++i) {
-        EXPECT_NEAR(mine[i], plain[i], 1e-6 * (1.0 + std::fabs(plain[i]))) << n << " " << i;
-      }
+TEST(Blocks, EveryQuantisedType_DecodesBitExactly) {
+  std::set<DType> seen;
+  for (const GoldenBlocks& golden : golden_blocks()) {
+    const DTypeInfo& info = dtype_info(golden.dtype);
+    EXPECT_TRUE(info.decodable) << info.name;
+    std::vector<float> values(golden.values.size());
+    // At an odd address, as a mapped file may have it.
+    std::vector<std::byte> shifted(golden.blocks.size() + 1);
+    std::memcpy(shifted.data() + 1, golden.blocks.data(), golden.blocks.size());
+    dequantize_row(golden.dtype, shifted.data() + 1, values.size(), values.data());
+    expect_same_bits(values, golden.values, info.name);
+    seen.insert(golden.dtype);
+  }
+  for (std::uint32_t raw = 0; raw < 64; ++raw) {
+    const auto info = find_dtype(raw);
+    if (info && info->decodable && info->block > 1) {
+      EXPECT_TRUE(seen.contains(info->dtype)) << info->name << " has no golden blocks";
     }
   }
 }
 
-TEST(LayerNorm, LargeMean_IsSubtractedExactly) {
-  std::vector<float> x{1e6F, 1e6F + 1.0F, 1e6F - 1.0F, 1e6F};
-  const std::vector<float> w(4, 1.0F);
-  layer_norm(x.data(), w.data(), nullptr, 4, 1e-6F, x.data());  // may alias
-  EXPECT_NEAR(x[1], std::sqrt(2.0), 1e-5);
-  EXPECT_NEAR(x[2], -std::sqrt(2.0), 1e-5);
-  EXPECT_EQ(x[0], 0.0F);
-}
-
-TEST(Activations, EveryKind_AgreesWithReference) {
-  for (const Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
-    for (const std::size_t n : {1U, 7U, 16U, 33U, 1000U}) {
-      auto gate = random_values(n, 4, 4.0F);
-      gate[0] = -30.0F;
-      const auto up = random_values(n, 5);
-      for (const float* factor : {up.data(), static_cast<const float*>(nullptr)}) {
-        std::vector<float> mine(n, 1e30F);
-        std::vector<float> plain(n);
-        activate(kind, gate.data(), factor, n, mine.data());
-        reference::activate(kind, gate.data(), factor, n, plain.data());
-        for (std::size_t i = 0; i < n; ++i) {
-          // The reference's 1 + tanh cancels in float64 far below zero, hence the absolute part.
-          EXPECT_NEAR(mine[i], plain[i], 3e-6 * std::fabs(plain[i]) + 1e-13)
-              << static_cast<int>(kind) << " " << gate[i];
-        }
+TEST(Blocks, SingleElements_AreThoseOfTheRow) {
+  for (const GoldenBlocks& golden : golden_blocks()) {
+    const DTypeInfo& info = dtype_info(golden.dtype);
+    std::vector<float> values;
+    EXPECT_TRUE(for_block_dtype(golden.dtype, [&]<DType kType>() {
+      EXPECT_EQ(BlockFormat<kType>::kBlock, static_cast<int>(info.block));
+      EXPECT_EQ(BlockFormat<kType>::kBytes, static_cast<int>(info.block_bytes));
+      for (std::size_t i = 0; i < golden.values.size(); ++i) {
+        const auto* block =
+            reinterpret_cast<Bytes>(golden.blocks.data()) + i / info.block * info.block_bytes;
+        values.push_back(block_value<kType>(block, static_cast<int>(i % info.block)));
       }
-    }
+    }));
+    expect_same_bits(values, golden.values, info.name);
   }
 }
 
-TEST(Activations, ExtremesAndNan_StayWhatTheyAre) {
-  const std::vector<float> x{-1e38F, 1e38F, 0.0F, std::numeric_limits<float>::quiet_NaN()};
-  for (const Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
-    std::vector<float> long_row;  // long enough for the vector path
-    for (int i = 0; i < 16; ++i) {
-      long_row.insert(long_row.end(), x.begin(), x.end());
+/// The quantisers of the tests write what the decoder reads: every value comes back within a step.
+TEST(Quantize, NormalValues_ComeBackWithinTheTypesError) {
+  constexpr std::size_t kValues = 256 * 64;
+  std::mt19937 rng(20260502);
+  std::normal_distribution<float> normal(0.0F, 0.1F);
+  std::vector<float> values(kValues);
+  for (float& v : values) {
+    v = normal(rng);
+  }
+  const std::vector<std::pair<DType, double>> bounds{
+      {DType::kQ2_K, 0.40},  {DType::kQ3_K, 0.24},   {DType::kQ4_0, 0.12},  {DType::kQ4_1, 0.10},
+      {DType::kQ4_K, 0.10},  {DType::kIQ4_NL, 0.11}, {DType::kMXFP4, 0.16}, {DType::kIQ4_XS, 0.11},
+      {DType::kQ5_0, 0.06},  {DType::kQ5_1, 0.05},   {DType::kQ5_K, 0.05},  {DType::kQ6_K, 0.025},
+      {DType::kQ8_0, 0.008}, {DType::kF16, 3e-4},    {DType::kBF16, 3e-3},  {DType::kF32, 0.0}};
+  for (const auto& [dtype, bound] : bounds) {
+    const std::vector<std::byte> bytes = testing::quantize(dtype, values.data(), kValues);
+    ASSERT_EQ(bytes.size(), dtype_bytes(dtype, kValues));
+    std::vector<float> back(kValues);
+    dequantize_row(dtype, bytes.data(), kValues, back.data());
+    double error = 0.0;
+    double power = 0.0;
+    for (std::size_t i = 0; i < kValues; ++i) {
+      error += std::pow(static_cast<double>(back[i]) - static_cast<double>(values[i]), 2.0);
+      power += std::pow(static_cast<double>(values[i]), 2.0);
     }
-    std::vector<float> out(long_row.size());
-    activate(kind, long_row.data(), nullptr, long_row.size(), out.data());
-    for (std::size_t i = 0; i < out.size(); i += 4) {
-      EXPECT_LE(std::fabs(out[i]), 1.0F);
-      EXPECT_EQ(out[i + 1], 1e38F);
-      EXPECT_EQ(out[i + 2], 0.0F);
-      EXPECT_TRUE(std::isnan(out[i + 3]));
-    }
+    EXPECT_LE(std::sqrt(error / power), bound) << dtype_info(dtype).name;
   }
 }
 
-TEST(Attention, CapAndWindow_AgreeWithReference_AndOldKeysAreNotRead) {
-  for (const std::size_t kv_len : {1U, 5U, 40U}) {
-    for (const std::size_t first : {std::size_t{0}, kv_len / 2, kv_len - 1}) {
-      for (const float cap : {0.0F, 2.0F}) {
-        constexpr std::size_t kDim = 20;
-        const auto q = random_values(kDim, 6);
-        auto k = random_values(kv_len * kDim, 7);
-        auto v = random_values(kv_len * kDim, 8);
-        const float nan = std::numeric_limits<float>::quiet_NaN();
-        std::fill_n(k.begin(), first * kDim, nan);
-        std::fill_n(v.begin(), first * kDim, nan);
-        std::vector<float> scores(kv_len), probs(kv_len), out(kDim);
-        std::vector<float> scores2(kv_len), probs2(kv_len), out2(kDim);
-        AttentionHead head{q.data(), k.data(), v.data(), kv_len, kDim, 0.5F};
-        head.soft_cap = cap;
-        head.first_key = first;
-        head.scores = scores.data();
-        head.probs = probs.data();
-        head.out = out.data();
-        AttentionSummary summary;
-        attention_head(head, &summary);
-        if (first == 0) {
-          head.scores = scores2.data();
-          head.probs = probs2.data();
-          head.out = out2.data();
-          reference::attention_head(head, nullptr);
-        } else {  // the reference sees the visible keys alone
-          AttentionHead rest = head;
-          rest.k += first * kDim;
-          rest.v += first * kDim;
-          rest.kv_len -= first;
-          rest.first_key = 0;
-          std::fill_n(scores2.begin(), first, -std::numeric_limits<float>::infinity());
-          rest.scores = scores2.data() + first;
-          rest.probs = probs2.data() + first;
-          rest.out = out2.data();
-          reference::attention_head(rest, nullptr);
-        }
-        for (std::size_t j = 0; j < kv_len; ++j) {
-          if (j < first) {
-            EXPECT_EQ(scores[j], scores2[j]);
-            EXPECT_EQ(probs[j], 0.0F);
-          } else {
-            EXPECT_NEAR(scores[j], scores2[j], 1e-5);
-            EXPECT_NEAR(probs[j], probs2[j], 1e-6);
-            EXPECT_TRUE(cap == 0.0F || std::fabs(scores[j]) <= cap);
-          }
-        }
-        for (std::size_t d = 0; d < kDim; ++d) {
-          EXPECT_NEAR(out[d], out2[d], 1e-5);
-        }
-        EXPECT_NEAR(summary.row_sum, 1.0, 1e-5);
-        EXPECT_GE(summary.argmax, static_cast<std::int32_t>(first));
-      }
-    }
+template <class T>
+void expect_numbers(DType dtype, const std::vector<T>& numbers) {
+  std::vector<float> values(numbers.size());
+  dequantize_row(dtype, reinterpret_cast<const std::byte*>(numbers.data()), numbers.size(),
+                 values.data());
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    EXPECT_EQ(values[i], static_cast<float>(numbers[i])) << dtype_info(dtype).name;
   }
 }
 
-/// By definition: sort all, soft-max over all, divide by the chosen ones' sum.
-TEST(RouteExperts, RandomLogits_ChooseTheLargest) {
-  for (const std::size_t n : {1U, 2U, 4U, 61U}) {
-    for (std::size_t k = 1; k <= std::min<std::size_t>(n, 8); ++k) {
-      const auto logits = random_values(n, static_cast<unsigned>(n * 10 + k), 2.0F);
-      std::vector<std::size_t> order(n);
-      double total = 0.0;
-      for (std::size_t e = 0; e < n; ++e) {
-        order[e] = e;
-        total += std::exp(static_cast<double>(logits[e]));
-      }
-      std::sort(order.begin(), order.end(),
-                [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
-      double sum = 0.0;
-      for (std::size_t i = 0; i < k; ++i) {
-        sum += std::exp(static_cast<double>(logits[order[i]])) / total;
-      }
-      for (const bool normalise : {false, true}) {
-        std::vector<std::int32_t> chosen(k);
-        std::vector<float> weights(k);
-        route_experts(logits.data(), n, k, normalise, chosen.data(), weights.data());
-        for (std::size_t i = 0; i < k; ++i) {
-          EXPECT_EQ(chosen[i], static_cast<std::int32_t>(order[i]));
-          const double p = std::exp(static_cast<double>(logits[order[i]])) / total;
-          EXPECT_NEAR(weights[i], normalise ? p / sum : p, 1e-6);
-        }
-      }
-    }
-  }
-}
-
-TEST(RouteExperts, TiesAndNan_StillChooseDifferentExperts) {
-  const std::vector<float> ties(5, 1.0F);
-  std::vector<std::int32_t> chosen(3);
-  std::vector<float> weights(3);
-  route_experts(ties.data(), 5, 3, true, chosen.data(), weights.data());
-  EXPECT_EQ(chosen, (std::vector<std::int32_t>{0, 1, 2}));
-  const std::vector<float> bad(5, std::numeric_limits<float>::quiet_NaN());
-  route_experts(bad.data(), 5, 3, true, chosen.data(), weights.data());
-  std::sort(chosen.begin(), chosen.end());
-  EXPECT_EQ(std::unique(chosen.begin(), chosen.end()), chosen.end());
-  EXPECT_GE(chosen.front(), 0);
-  EXPECT_LT(chosen.back(), 5);
-}
-
-TEST(RopeAngles, Factor_MultipliesBoth) {
-  const double frequency = 0.3;
-  float plain[2];
-  float scaled[2];
-  rope_angles(7, &frequency, 1, plain);
-  rope_angles(7, &frequency, 1, scaled, 1.25);
-  EXPECT_NEAR(scaled[0], 1.25 * static_cast<double>(plain[0]), 1e-6);
-  EXPECT_NEAR(scaled[1], 1.25 * static_cast<double>(plain[1]), 1e-6);
+TEST(Numbers, IntegersAndDoubles_RoundToFloat) {
+  expect_numbers<std::int8_t>(DType::kI8, {-128, -1, 0, 127});
+  expect_numbers<std::int16_t>(DType::kI16, {-32768, 0, 32767});
+  expect_numbers<std::int32_t>(DType::kI32, {std::numeric_limits<std::int32_t>::min(), 16777217});
+  expect_numbers<std::int64_t>(DType::kI64, {std::numeric_limits<std::int64_t>::max(), -3});
+  expect_numbers<double>(DType::kF64, {0.1, -1e300, 1e-300, 0.5});
 }
 
 }  // namespace

@@ -46,6 +46,8 @@ class EditedModel {
     return result.error().message;
   }
 
+  [[nodiscard]] const std::string& path() const { return path_; }
+
  private:
   EditedModel(std::string bytes, int /*tag*/) : bytes_(std::move(bytes)) {}
 
