@@ -6,6 +6,7 @@
 
 #include "engine/backend/cpu_fault_pass.h"
 #include "engine/backend/cpu_pass.h"
+#include "engine/backend/fault_plan.h"
 #include "kernels/ops.h"
 
 namespace layerscope::backend {
@@ -65,10 +66,7 @@ Status CpuBackend::set_interventions(const model::Interventions& list) {
   std::copy_if(list.begin(), list.end(), std::back_inserter(faults), [](const auto& item) {
     return model::obeyed_by(item.kind) == model::Obeyed::kForward;
   });
-  if (model::find(faults, model::InterventionKind::kQkNormOff) != nullptr ||
-      model::find(faults, model::InterventionKind::kEmbeddingUnscaled) != nullptr) {
-    return usage_error("this model has neither QK-norm nor an embedding factor to leave out");
-  }
+  LS_CHECK(check_forward_faults(faults));
   computed_ = std::move(computed);
   faults_ = std::move(faults);
   stuck_slot_ = -1;
