@@ -39,6 +39,10 @@ Status Backend::set_interventions(const model::Interventions& list) {
   return {};
 }
 
+Result<std::unique_ptr<Backend>> Backend::fork(int /*context*/) const {
+  return device_error(fmt::format("the {} backend cannot be had a second time", name()));
+}
+
 std::vector<DeviceInfo> list_devices(int threads) {
   const int n =
       threads > 0 ? threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));

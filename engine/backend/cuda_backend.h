@@ -70,6 +70,10 @@ class CudaBackend final : public Backend {
   bool summarise_logits(const std::vector<bool>& usable) override;
   Status last_logits(std::vector<float>& logits) const override;
   void truncate(int length) override;
+  Status set_interventions(const model::Interventions& list) override;
+  [[nodiscard]] Result<std::unique_ptr<Backend>> fork(int context) const override;
+  [[nodiscard]] capture::Rounding rounding() const override;
+  [[nodiscard]] bool replays_steps() const override { return faults_ == nullptr; }
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
   [[nodiscard]] int context() const override { return context_; }
@@ -86,10 +90,14 @@ class CudaBackend final : public Backend {
     int chunk = 64;
     int n = 1;
   };
-  CudaBackend(std::shared_ptr<const model::Model> model, int context, bool float32);
+  CudaBackend(std::shared_ptr<const model::Model> model, const BackendOptions& options,
+              int context);
+
+  struct FaultState;
+  class FaultPass;
 
   // cuda_backend.cpp
-  Status prepare(const BackendOptions& options);
+  Status prepare(const BackendOptions& options, const CudaBackend* like);
   Status place_caches(const BackendOptions& options);
   Result<std::size_t> free_bytes() const;
   [[nodiscard]] std::size_t cache_size() const;
@@ -128,6 +136,11 @@ class CudaBackend final : public Backend {
                       capture::LogitSummary& summary) const;
   Status deliver_logits(const ForwardRequest& request, std::vector<float>& logits) const;
 
+  // cuda_fault_pass.cpp, cuda_fault_weights.cpp
+  Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
+                             capture::PassCapture& captured);
+  void place_fault_space(Planner& planner, FaultState& state) const;
+
   // cuda_capture.cpp
   Status make_entries();
   Status download(void* to, const void* from, std::size_t bytes) const;
@@ -141,6 +154,7 @@ class CudaBackend final : public Backend {
                     capture::PassCapture& captured) const;
 
   std::shared_ptr<const model::Model> model_;
+  BackendOptions options_;
   int context_;
   bool float32_;
   int batch_;
@@ -166,6 +180,7 @@ class CudaBackend final : public Backend {
   PinnedBuffer bounce_;                   ///< for downloads of any size
   PinnedBuffer step_;                     ///< StepState, logits, statistics of a decode step
   std::map<std::pair<int, int>, GraphExec> graphs_;  ///< by number of splits · chunk, and tier
+  std::unique_ptr<FaultState> faults_;  ///< null: nothing is done wrong, the fast path runs
 };
 
 }  // namespace layerscope::backend::cuda

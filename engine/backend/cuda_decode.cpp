@@ -158,8 +158,12 @@ Status CudaBackend::decode(const ForwardRequest& request, std::vector<float>& lo
   const int kv_len = request.position + 1;
   const Tier tier = request.capture.tier;
   *host.state = {request.ids[0], request.position};
-  LS_TRY(cudaGraphExec_t const graph, step_graph(splits_for(kv_len), tier));
-  LS_CUDA(cudaGraphLaunch(graph, on_.stream));
+  if (request.eager) {
+    LS_CHECK(enqueue_step(splits_for(kv_len), std::min(tier, Tier::kAttention)));
+  } else {
+    LS_TRY(cudaGraphExec_t const graph, step_graph(splits_for(kv_len), tier));
+    LS_CUDA(cudaGraphLaunch(graph, on_.stream));
+  }
   // While the GPU works: the system clears the pages of the new row here, once.
   captured.reset(request.capture, request.position, 1, spec.n_layers, spec.n_heads);
   if (tier >= Tier::kAttention) {

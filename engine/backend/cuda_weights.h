@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <vector>
 
@@ -26,8 +27,9 @@ struct DeviceLayer {
   const float* ffn_norm = nullptr;
 };
 
+/// Views into one allocation. Copies share it, so that a second backend takes no second one.
 struct DeviceWeights {
-  DeviceBuffer memory;
+  std::shared_ptr<const DeviceBuffer> memory;
   DeviceMatrix embedding, head;
   const float* output_norm = nullptr;
   const double* inv_freq = nullptr;

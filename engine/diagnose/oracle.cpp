@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/base/half.h"
 #include "engine/diagnose/thresholds.h"
 
 namespace layerscope::diagnose {
@@ -36,6 +37,15 @@ bool all_finite(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
 
+std::vector<float> as_half(std::span<const float> values) {
+  std::vector<float> rounded;
+  rounded.reserve(values.size());
+  for (const float v : values) {
+    rounded.push_back(f16_to_f32(f32_to_f16(v)));
+  }
+  return rounded;
+}
+
 double mean_square(std::span<const float> values) {
   double sum = 0.0;
   for (const float v : values) {
@@ -57,6 +67,11 @@ std::vector<float> tensor_values(const model::Model& model, const std::string& n
   }
   auto values = format::decode_values(*tensor, 0, tensor->n_elements);
   return values.ok() ? std::move(values).value() : std::vector<float>{};
+}
+
+double product_roundoff(const DeepInput& input, int position) {
+  return input.captures.pass(position).captured.n_tokens > 1 ? input.subject.product_roundoff
+                                                             : input.subject.unit_roundoff;
 }
 
 std::string layer_tensor(int layer, const char* role) {
@@ -143,13 +158,15 @@ std::optional<Linear> recompute(const DeepInput& input, const format::TensorInfo
   linear.stride = static_cast<std::size_t>(std::max(1.0, std::ceil(cost / input.budget)));
   linear.expected.resize(n);
   linear.tolerance.resize(n);
-  linear.bound = thresholds::dot(tensor.shape[1], input.subject.unit_roundoff);
+  for (const int position : linear.positions) {
+    linear.bound.push_back(thresholds::dot(tensor.shape[1], product_roundoff(input, position)));
+  }
   for (std::size_t r = 0; r < rows; r += linear.stride) {
     const std::vector<float> row = tensor_row(tensor, r);
     const double b = linear.bias.empty() ? 0.0 : static_cast<double>(linear.bias[r]);
     for (std::size_t p = 0; p < n; ++p) {
       const Dot d = dot(row, linear.in[p]);
-      compare_row(linear, p, r, d.sum + b, linear.bound * (d.magnitude + std::fabs(b)) + 1e-30);
+      compare_row(linear, p, r, d.sum + b, linear.bound[p] * (d.magnitude + std::fabs(b)) + 1e-30);
     }
   }
   return linear;
@@ -164,6 +181,7 @@ class Explainer {
       : l_(linear),
         rows_(linear.tensor->shape[0]),
         cols_(linear.tensor->shape[1]),
+        bound_(linear.bound[linear.worst]),
         x_(linear.in[linear.worst]),
         y_(linear.out[linear.worst]) {}
 
@@ -177,7 +195,7 @@ class Explainer {
       const Dot d = dot(row, x_);
       const double b = with_bias && !l_.bias.empty() ? static_cast<double>(l_.bias[r]) : 0.0;
       const double scale = d.magnitude + std::fabs(b);
-      good += agrees(y_[r], d.sum + b, 4.0 * l_.bound * scale + 1e-30) ? 1U : 0U;
+      good += agrees(y_[r], d.sum + b, 4.0 * bound_ * scale + 1e-30) ? 1U : 0U;
       ++compared;
     }
     return static_cast<double>(good) >= thresholds::kExplained * static_cast<double>(compared);
@@ -262,6 +280,7 @@ class Explainer {
 
   const Linear& l_;
   std::size_t rows_, cols_;
+  double bound_;
   std::span<const float> x_, y_;
 };
 

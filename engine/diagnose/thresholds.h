@@ -30,13 +30,15 @@ inline double swiglu(double u) { return 32.0 * u; }
 /// Error of a rotated value per |a| + |b|: cosine and sine rounded, two products, one sum.
 inline double rope(double u) { return 6.0 * u; }
 
-/// Relative error of a probability exp(s − top)/Σ: the score's rounding enters as |s − top|·u, then
-/// exponential, sum and quotient.
-inline double probability(double distance, double u) {
-  return (32.0 + 4.0 * std::fabs(distance)) * u;
+/// Relative error of a probability exp(s − top)/Σ, or exp(s − log Σ): the rounding of s − top
+/// enters as |s − top|·u, that of log Σ (about the top score) as |top|·u, then exponential, sum and
+/// quotient.
+inline double probability(double distance, double top, double u) {
+  return (32.0 + 4.0 * std::fabs(distance) + std::fabs(top)) * u;
 }
 
 /// |Σ p − 1| of a row of n probabilities: each is rounded, and so is their sum (8 lanes or more).
+/// Where p = exp(s − log Σ), a rounded log Σ adds |log Σ|·u to all of them.
 inline double row_sum(std::size_t n, double u) {
   return (32.0 + 8.0 * std::sqrt(static_cast<double>(n))) * u;
 }

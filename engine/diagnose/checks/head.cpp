@@ -51,7 +51,8 @@ bool is_head(const Linear& l, const format::TensorInfo& other) {
   const std::size_t rows = std::min<std::size_t>(other.shape[0], l.out[l.worst].size());
   for (std::size_t r = 0; r < rows; r += l.stride) {
     const Dot d = dot(tensor_row(other, r), l.in[l.worst]);
-    good += agrees(l.out[l.worst][r], d.sum, 4.0 * l.bound * d.magnitude + 1e-30) ? 1U : 0U;
+    good +=
+        agrees(l.out[l.worst][r], d.sum, 4.0 * l.bound[l.worst] * d.magnitude + 1e-30) ? 1U : 0U;
     ++compared;
   }
   return static_cast<double>(good) >= thresholds::kExplained * static_cast<double>(compared);
