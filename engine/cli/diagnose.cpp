@@ -113,10 +113,8 @@ Status diagnose_model(const DiagnoseOptions& options) {
   if (ids.empty()) {
     return invalid_input("the prompt is empty; write something to evaluate");
   }
-  session::Diagnosis diagnosis(generator, [&](int context) {
-    return backend::create_backend(model,
-                                   {options.common.backend, options.common.threads, context});
-  });
+  session::Diagnosis diagnosis(
+      generator, [&](int context) { return generator.backend().fork(context); });
   diagnosis.start(ids.size(), text);
   LS_CHECK(generator.evaluate(ids, false, {}));
   diagnosis.observe();

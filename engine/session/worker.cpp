@@ -222,9 +222,8 @@ Status Session::Worker::load(const std::string& path) {
   generator_->sampler_settings = state_.sampler;
   generator_->capture = state_.capture;
   generator_->attention_budget = options_.attention_budget;
-  diagnosis_ = std::make_unique<Diagnosis>(*generator_, [this, model](int context) {
-    return backend::create_backend(model, {options_.backend, options_.threads, context});
-  });
+  diagnosis_ = std::make_unique<Diagnosis>(
+      *generator_, [this](int context) { return generator_->backend().fork(context); });
   state_.model = make_model_info(*model);
   state_.faults.clear();
   take_findings();
