@@ -41,5 +41,6 @@ for tool in memcheck racecheck initcheck synccheck; do
 done
 for tool in memcheck initcheck synccheck; do
   check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*'
+  check "$tool" test_gpu_diagnosis 'GpuFaults*llama3*'
 done
 exit $status

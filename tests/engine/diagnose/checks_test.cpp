@@ -178,6 +178,38 @@ TEST_F(LiveChecks, SplitSpecialToken_TokensDiffer) {
   EXPECT_EQ(run()[0].cause, "tokens-differ");
 }
 
+TEST_F(LiveChecks, TokenOutsideMinP_IsReported) {
+  subject_.sampling = {1.0, 0, 1.0, 0.5, 1.0};
+  capture::TokenFrame& last = *frames_.back();
+  last.choice.origin = Origin::kSampled;
+  last.choice.known = true;
+  last.choice.rank = 1;
+  last.choice.logit = frames_[2]->logits->max - 0.5F;  // e^-0.5 = 0.61
+  EXPECT_TRUE(run().empty());
+  last.choice.logit = frames_[2]->logits->max - 1.0F;  // e^-1 = 0.37
+  const auto found = run();
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].cause, "outside-min-p");
+}
+
+/// Top-p after top-k: the probabilities are those among the k.
+TEST_F(LiveChecks, TokenOutsideTopPWithinTopK_IsReported) {
+  subject_.sampling = {1.0, 3, 0.7, 0.0, 1.0};
+  capture::TokenFrame& last = *frames_.back();
+  last.choice.origin = Origin::kSampled;
+  last.choice.known = true;
+  last.choice.rank = 2;
+  auto& top = frames_[2]->logits->top;
+  top[0].prob = top[1].prob = 0.2F;
+  top[2].prob = 0.2F;
+  last.choice.logit = top[2].logit = top[0].logit;
+  EXPECT_TRUE(run().empty());  // two thirds are ahead
+  top[2].prob = 0.1F;
+  const auto found = run();  // four fifths are
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].cause, "outside-top-p");
+}
+
 TEST_F(LiveChecks, TokenOutsideTopP_IsReported) {
   subject_.sampling = {1.0, 0, 0.5, 0.0, 1.0};
   capture::TokenFrame& last = *frames_.back();
@@ -347,6 +379,59 @@ TEST(Rounding, CoarseProducts_AreToleratedInLongPassesOnly) {
     one.subject.product_roundoff = 0x1p-10;
     EXPECT_EQ(named(), alone);
   }
+}
+
+TEST(Distribution, ProbabilityUnlikeTheExactSoftMax_IsReported) {
+  const auto model = load(golden("qwen2", "model.gguf"));
+  auto generator = make_generator(model, 32);
+  const std::vector<std::int32_t> ids{72, 101, 75};
+  ASSERT_TRUE(generator.evaluate(ids, false, {}).ok());
+  auto frame = std::make_shared<capture::TokenFrame>(*generator.frames().back());
+  diagnose::Subject subject;
+  subject.model = model;
+  const diagnose::Captures none({});
+  const auto run = [&] {
+    diagnose::DeepInput input{subject, ids, none, {}, generator.logits(), {}, {}, {}, {}, frame};
+    Report report;
+    diagnose::run_deep_checks(input, report);
+    return report.grouped();
+  };
+  EXPECT_TRUE(run().empty());
+  frame->logits->top[3].prob += 1e-5F;
+  ASSERT_EQ(run().size(), 1U);
+  EXPECT_EQ(run()[0].cause, "distribution-wrong");
+}
+
+/// Rows of the head that are computed once and then left.
+TEST(Head, RowsThatNeverChange_AreStale) {
+  const auto model = load(golden("llama3", "model.gguf"));
+  auto backend = backend::create_backend(model, {"cpu", 1, 32}).value();
+  const std::vector<std::int32_t> ids{72, 101, 75, 9};
+  std::vector<diagnose::Pass> passes(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    backend::ForwardRequest request;
+    request.ids = std::span(ids).subspan(i, 1);
+    request.position = static_cast<int>(i);
+    request.capture.tier = capture::Tier::kFull;
+    ASSERT_TRUE(backend->forward(request, passes[i].logits, passes[i].captured).ok());
+  }
+  const auto logits_of = [](diagnose::Pass& pass) -> std::vector<float>& {
+    return std::find_if(pass.captured.tensors.begin(), pass.captured.tensors.end(),
+                        [](const auto& t) { return t.tap == Tap::kLogits; })
+        ->values;
+  };
+  for (std::size_t i = 1; i < passes.size(); ++i) {
+    for (const std::size_t row : {5U, 17U, 40U}) {
+      logits_of(passes[i])[row] = logits_of(passes[0])[row];
+    }
+  }
+  const diagnose::Captures captures(passes);
+  diagnose::Subject subject;
+  subject.model = model;
+  Report report;
+  diagnose::run_deep_checks({subject, ids, captures, {}, {}, {}, {}, {}, {}, {}}, report);
+  ASSERT_EQ(report.grouped().size(), 1U);
+  EXPECT_EQ(report.grouped()[0].cause, "head-rows-stale");
 }
 
 TEST(Instrument, LiveRowUnlikeWholeTensor_IsItsOwnFault) {
