@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace layerscope::diagnose::thresholds {
 
@@ -68,5 +69,9 @@ inline constexpr int kLoopTokens = 24;
 /// Largest relative spread (max − min)/|max| of logits that still counts as "all equal": rounding
 /// of equal dot products, with room.
 inline constexpr double kUniformLogits = 1e-6;
+
+/// Where the thresholds of a check come from, in words for a reader of its findings; empty for a
+/// name that is no check's.
+std::string_view source_of(std::string_view check);
 
 }  // namespace layerscope::diagnose::thresholds

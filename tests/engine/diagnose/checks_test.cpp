@@ -287,6 +287,13 @@ TEST(Bf16Model, MisreadAsF16_IsNamed_AndHealthyOtherwise) {
   }
 }
 
+TEST(Thresholds, EveryCheck_SaysWhereItsComeFrom) {
+  for (const diagnose::Check& check : diagnose::checks()) {
+    EXPECT_FALSE(diagnose::thresholds::source_of(check.name).empty()) << check.name;
+  }
+  EXPECT_TRUE(diagnose::thresholds::source_of("nothing").empty());
+}
+
 // ---- oracles
 // -------------------------------------------------------------------------------------
 
