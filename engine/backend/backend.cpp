@@ -43,6 +43,37 @@ Result<std::unique_ptr<Backend>> Backend::fork(int /*context*/) const {
   return device_error(fmt::format("the {} backend cannot be had a second time", name()));
 }
 
+bool Backend::attention_rows(int layer, int head, int first, int n, std::span<float> out,
+                             std::size_t stride, const std::stop_token& stop) const {
+  for (int i = 0; i < n; ++i) {
+    if (stop.stop_requested()) {
+      return false;
+    }
+    attention_row(
+        layer, head, first + i,
+        out.subspan(static_cast<std::size_t>(i) * stride, static_cast<std::size_t>(first + i) + 1));
+  }
+  return true;
+}
+
+Status Backend::captured_row(const capture::TokenFrame& frame, int layer, int head,
+                             std::span<float> out) const {
+  const std::span<const float> row = frame.attention_row(layer, head);
+  if (row.empty() || row.size() != out.size()) {
+    return usage_error(fmt::format("no attention row of layer {} head {} is kept for position {}",
+                                   layer, head, frame.position));
+  }
+  std::copy(row.begin(), row.end(), out.begin());
+  return {};
+}
+
+Status recover_device(int gpu) { return recover_cuda_device(gpu); }
+
+std::jthread warm_up(const BackendOptions& options) {
+  return options.kind == "cpu" ? std::jthread()
+                               : std::jthread([gpu = options.gpu] { warm_up_cuda(gpu); });
+}
+
 std::vector<DeviceInfo> list_devices(int threads) {
   const int n =
       threads > 0 ? threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));

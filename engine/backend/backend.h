@@ -10,8 +10,10 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "engine/backend/sampling.h"
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
 #include "engine/capture/rounding.h"
@@ -19,6 +21,13 @@
 #include "engine/model/model.h"
 
 namespace layerscope::backend {
+
+/// A token that a backend chose.
+struct Chosen {
+  std::int32_t id = -1;    ///< negative: the caller has to choose
+  std::int32_t rank = -1;  ///< in the distribution; −1: not known
+  float logit = 0.0F;
+};
 
 struct ForwardRequest {
   std::span<const std::int32_t> ids;  ///< at least one
@@ -34,6 +43,13 @@ struct ForwardRequest {
   /// comes back empty; `last_logits` fetches them. Should it not have summarised after all,
   /// `logits` is filled as usual.
   capture::LogitSummary* summary = nullptr;
+  /// How the token after the last one will be chosen, for backends that choose it themselves: they
+  /// put it into `*chosen`. Needs `summary`.
+  const Sampling* sampling = nullptr;
+  Chosen* chosen = nullptr;
+  /// So many of the chosen tokens will be asked for next if nothing intervenes: a backend may
+  /// evaluate them ahead. A pass that asks for something else discards what was done ahead.
+  int ahead = 0;
 };
 
 class Backend {
@@ -52,7 +68,7 @@ class Backend {
   virtual bool summarise_logits(const std::vector<bool>& /*usable*/) { return false; }
 
   /// The logits after the last token of the latest pass, if its `logits` came back empty.
-  virtual Status last_logits(std::vector<float>& /*logits*/) const {
+  virtual Status last_logits(std::vector<float>& /*logits*/) {
     return internal_error("this backend keeps no logits");
   }
 
@@ -62,6 +78,21 @@ class Backend {
   /// Recomputes the attention row of query `position` of one head from the Q and K caches:
   /// `position + 1` probabilities.
   virtual void attention_row(int layer, int head, int position, std::span<float> out) const = 0;
+
+  /// The same for queries [first, first + n): out[i · stride + k], keys after the query untouched.
+  /// False when `stop` ended it before it was complete.
+  virtual bool attention_rows(int layer, int head, int first, int n, std::span<float> out,
+                              std::size_t stride, const std::stop_token& stop) const;
+
+  /// The row of one head as it was captured with `frame`, wherever it is kept: `position + 1`
+  /// probabilities. Errors (kUsage): it was not captured, or no longer kept.
+  virtual Status captured_row(const capture::TokenFrame& frame, int layer, int head,
+                              std::span<float> out) const;
+
+  /// Memory for captured rows, where the backend keeps them; 0 when they go to the host.
+  [[nodiscard]] virtual std::uint64_t row_capacity() const { return 0; }
+  /// What the rows of one token take there.
+  [[nodiscard]] virtual std::uint64_t row_bytes(int /*position*/) const { return 0; }
 
   /// What the following passes do wrong on purpose (kinds that the model or the forward pass obeys;
   /// others are ignored). An empty list restores the path without faults, bit for bit. Errors
@@ -100,6 +131,9 @@ struct BackendOptions {
   /// CUDA, compute capability ≥ 9.0: kernels of a decode step may start while the one before
   /// drains. The results are the same bits; the switch is there to show that.
   bool overlap = true;
+  /// CUDA: bytes of GPU memory for captured attention rows; 0: what the context needs, at most half
+  /// of what is free.
+  std::uint64_t row_memory = 0;
   std::function<void(double)> progress = {};  ///< upload of the weights, 0…1
   std::stop_token stop = {};                  ///< of the upload
 };
@@ -112,6 +146,15 @@ struct DeviceInfo {
   std::string reason;  ///< why not, or why it would be chosen
 };
 std::vector<DeviceInfo> list_devices(int threads);
+
+/// After a device error: gives up what the failed device still holds, so that a model can be loaded
+/// again. Every backend on it must be gone.
+Status recover_device(int gpu);
+
+/// Starts what a GPU needs before its first use (0.1 to 0.3 s) on another thread, to run beside the
+/// reading of the model file. Does nothing where `options` will not use one. Wait for it before
+/// `create_backend`.
+std::jthread warm_up(const BackendOptions& options);
 
 /// Creates a backend for `model`. Errors: kUsage (unknown kind), kDevice (not available, too little
 /// memory for the context: the sentence has the numbers).

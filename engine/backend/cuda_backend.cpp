@@ -60,6 +60,7 @@ CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, const Backen
   const model::DecoderSpec& spec = model_->spec;
   heads_ = {spec.n_heads, spec.n_kv_heads, spec.head_dim, (spec.head_dim + 7) / 8 * 8,
             context,      float32_};
+  bins_ = capture::pooled_bins(spec.n_layers, spec.n_heads);
   rope_ = {spec.rope_dim > 0 ? spec.rope_pairing : kernels::RopePairing::kNone, spec.rope_dim};
 }
 
@@ -78,9 +79,11 @@ Result<std::unique_ptr<Backend>> CudaBackend::create(std::shared_ptr<const model
 }
 
 Result<std::unique_ptr<Backend>> CudaBackend::fork(int context) const {
+  BackendOptions options = options_;
+  options.row_memory = 1;  // the least: a second backend's rows are read at once
   std::unique_ptr<CudaBackend> backend(
-      new CudaBackend(model_, options_, context));  // NOLINT: private constructor
-  LS_CHECK(backend->prepare(options_, this));
+      new CudaBackend(model_, options, context));  // NOLINT: private constructor
+  LS_CHECK(backend->prepare(options, this));
   return std::unique_ptr<Backend>(std::move(backend));
 }
 
@@ -145,11 +148,13 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
   const std::size_t caches = cache_size();
   LS_TRY(const std::size_t free, free_bytes());
   if (weights + caches + measure.used() + kMargin > free) {
+    const char* advice = weights + kMargin > free ? "choose a smaller model or --backend cpu"
+                                                  : "choose a smaller --context or --backend cpu";
     return device_error(fmt::format(
         "{} has {:.2f} GiB free, but the weights need {:.2f} GiB, the caches of {} tokens {:.2f} "
-        "GiB and work space {:.2f} GiB; choose a smaller --context or --backend cpu",
+        "GiB and work space {:.2f} GiB; {}",
         properties.name, gib(free), gib(weights), context_, gib(caches),
-        gib(measure.used() + kMargin)));
+        gib(measure.used() + kMargin), advice));
   }
   LS_TRY(stream_, create_stream());
   on_ = {stream_.get(), sm_count, options.overlap && major >= 9};
@@ -170,13 +175,15 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
   keys_ = static_cast<std::byte*>(cache_memory_.data());
   values_ = keys_ + kv_bytes;
   queries_ = reinterpret_cast<float*>(values_ + kv_bytes);
+  LS_CHECK(place_rows(options, free - weights - caches - measure.used() - kMargin));
   LS_TRY(gemm_, Gemm::create(on_, work_.gemm, float32_));
   LS_TRY(bounce_, PinnedBuffer::create(kBounceBytes));
-  const std::size_t step_bytes =
-      256 + sizeof(kernels::cuda::RawLogitSummary) + size(model_->spec.vocab_rows) * sizeof(float) +
-      (stats_slots() + size(logit_pieces())) * sizeof(kernels::cuda::RawStats) +
-      size(model_->spec.n_layers) * size(heads_.n_heads) * sizeof(kernels::cuda::RawHeadStats);
-  LS_TRY(step_, PinnedBuffer::create(step_bytes + 1024));
+  const std::size_t slot_bytes = static_cast<std::size_t>(slot(1) - slot(0));
+  LS_TRY(step_, PinnedBuffer::create(kernels::cuda::kStepSlots *
+                                     (sizeof(kernels::cuda::StepState) + slot_bytes)));
+  for (Event& event : step_done_) {
+    LS_TRY(event, create_event());
+  }
   LS_CHECK(make_entries());
   LS_CUDA(cudaStreamSynchronize(stream_.get()));
   return {};
@@ -221,12 +228,12 @@ Work CudaBackend::place_work(Planner& planner) const {
     w.decode.push_back(place_taps(planner, 1));
   }
   w.prefill = place_taps(planner, batch);
-  w.scores = planner.take<float>(head_rows * size(context_));
+  w.scores = planner.take<float>(head_rows * (size(row_stride(context_ - 1)) + 1));
   w.lse = planner.take<float>(head_rows);
-  w.probs = planner.take<float>(head_rows * size(context_));
   w.parts = planner.take<float>(kernels::cuda::attention_parts_floats(heads_, max_splits()));
   w.arrived = planner.take<unsigned>(size(heads_.n_kv_heads * attention_groups(heads_)));
-  w.row = planner.take<float>(size(context_));
+  w.history = planner.take<std::int32_t>(size(context_));
+  w.results = planner.take<std::byte>(results_layout().bytes);
   w.prefill_scores = planner.take<float>(
       std::max(size(spec.n_heads) * size(context_),
                std::min(kScoreFloats, size(spec.n_heads) * batch * size(context_))));
@@ -235,13 +242,20 @@ Work CudaBackend::place_work(Planner& planner) const {
     w.keys_f32 = planner.take<float>(rows);
     w.values_f32 = planner.take<float>(rows);
   }
-  w.stats = planner.take<kernels::cuda::RawStats>(batch * stats_slots() + size(logit_pieces()));
+  w.stats = planner.take<kernels::cuda::RawStats>(batch * stats_slots());
+  w.finished = planner.take<kernels::cuda::FinishedStats>(batch * stats_slots());
   w.heads = planner.take<kernels::cuda::RawHeadStats>(batch * head_rows);
+  w.pooled = planner.take<std::uint8_t>(batch * head_rows * size(bins_));
+  w.places = planner.take<kernels::cuda::RowPlace>(batch);
   w.entries = planner.take<kernels::cuda::StatsEntry>(2 * stats_slots() + size(logit_pieces()));
   w.usable = planner.take<std::uint8_t>(size(spec.vocab_rows));
   w.logit_parts =
       planner.take<kernels::cuda::LogitPart>(size(kernels::cuda::logit_parts(spec.vocab_rows)));
-  w.logit_summary = planner.take<kernels::cuda::RawLogitSummary>(1);
+  w.sample.adjusted = planner.take<float>(size(spec.vocab_rows));
+  w.sample.top = planner.take<unsigned>(1);
+  w.sample.counts = planner.take<unsigned>(kernels::cuda::kSampleBins);
+  w.sample.mass = planner.take<unsigned long long>(kernels::cuda::kSampleBins);
+  w.sample.heat = planner.take<unsigned long long>(kernels::cuda::kSampleBins);
   const int widest = std::max({spec.hidden, spec.q_width(), spec.ffn});
   w.gemm.activations = planner.take<std::byte>(Gemm::activation_bytes(batch_, widest));
   w.gemm.matrix = planner.take<std::byte>(converted_elements(model_->weights, float32_) *
@@ -294,34 +308,29 @@ Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& l
                                        model_->spec.vocab_rows));
     }
   }
+  if (request.chosen != nullptr) {
+    *request.chosen = {};
+  }
   if (faults_ != nullptr) {
+    steps_.clear();
     LS_CHECK(forward_with_faults(request, logits, captured));
   } else if (request.ids.size() == 1) {
     LS_CHECK(decode(request, logits, captured));
   } else {
+    steps_.clear();
     LS_CHECK(prefill(request, logits, captured));
   }
-  kv_len_ += static_cast<int>(request.ids.size());
+  kv_len_ = request.position + static_cast<int>(request.ids.size());
   return {};
 }
 
 void CudaBackend::truncate(int length) {
-  kv_len_ = std::clamp(length, 0, kv_len_);
+  if (length < kv_len_) {
+    steps_.clear();
+    kv_len_ = std::max(length, 0);
+  }
   if (faults_ != nullptr && kv_len_ < faults_->stuck_slot) {
     faults_->stuck_slot = -1;
-  }
-}
-
-void CudaBackend::attention_row(int layer, int head, int position, std::span<float> out) const {
-  Status status = kernels::cuda::launch_attention_recompute(
-      {on_.stream, on_.sm_count, false}, heads_, layer_cache(layer), model_->spec.attention_scale,
-      head, position, work_.row);
-  if (status.ok()) {
-    status = download(out.data(), work_.row, (size(position) + 1) * sizeof(float));
-  }
-  if (!status.ok()) {
-    spdlog::error("{}", status.error().message);
-    std::fill(out.begin(), out.end(), std::numeric_limits<float>::quiet_NaN());
   }
 }
 

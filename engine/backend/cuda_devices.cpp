@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/backend/cuda.h"
+#include "kernels/cuda/check.h"
 
 namespace layerscope::backend {
 namespace {
@@ -55,6 +56,25 @@ std::vector<DeviceInfo> list_cuda_devices() {
     devices.push_back(std::move(info));
   }
   return devices;
+}
+
+// After a failed kernel the context answers every call with the same error, until it is thrown
+// away.
+Status recover_cuda_device(int gpu) {
+  if (cudaSetDevice(gpu) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess) {
+    return {};
+  }
+  static_cast<void>(cudaGetLastError());
+  LS_CUDA(cudaDeviceReset());
+  static_cast<void>(cudaGetLastError());
+  LS_CUDA(cudaSetDevice(gpu));
+  return {};
+}
+
+void warm_up_cuda(int gpu) {
+  static_cast<void>(cudaSetDevice(gpu));
+  static_cast<void>(cudaFree(nullptr));
+  static_cast<void>(cudaGetLastError());
 }
 
 }  // namespace layerscope::backend

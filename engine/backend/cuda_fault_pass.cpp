@@ -34,7 +34,7 @@ Status CudaBackend::FaultPass::run(std::vector<float>& logits) {
   const Work& work = self_.work_;
   const bool summarise = request_.capture.tier != Tier::kOff;
   const std::size_t slots = self_.stats_slots();
-  self_.reset_capture(request_, captured_);
+  captured_.reset(request_.capture, request_.position, n_, spec_.n_layers, spec_.n_heads);
   LS_CUDA(cudaMemsetAsync(work.stats, 0, size(n_) * slots * sizeof(RawStats), on_.stream));
   LS_CHECK(embed());
   for (int layer = 0; layer < spec_.n_layers; ++layer) {
@@ -77,6 +77,8 @@ Status CudaBackend::FaultPass::embed() {
   }
   LS_CUDA(cudaMemcpyAsync(work.ids, ids.data(), ids.size() * sizeof(ids[0]), cudaMemcpyHostToDevice,
                           on_.stream));
+  LS_CUDA(cudaMemcpyAsync(work.history + request_.position, work.ids, request_.ids.size_bytes(),
+                          cudaMemcpyDeviceToDevice, on_.stream));
   LS_CUDA(cudaMemcpyAsync(work.position, &request_.position, sizeof(request_.position),
                           cudaMemcpyHostToDevice, on_.stream));
   LS_CHECK(launch_embed(on_, state_.weights.embedding, work.ids, n_, taps_.resid_out,
@@ -320,6 +322,8 @@ Status CudaBackend::FaultPass::output(std::vector<float>& logits) {
                             vocab * sizeof(float), cudaMemcpyHostToDevice, on_.stream));
     LS_CUDA(cudaStreamSynchronize(on_.stream));
   }
+  self_.logits_position_ = keys_ - 1;
+  self_.last_token_ = request_.ids.back();
   if (captured_.request.wants_full(Tap::kLogits, -1)) {
     captured_.tensors.push_back({Tap::kLogits, -1, {rows, spec_.vocab_rows}, logits});
   }

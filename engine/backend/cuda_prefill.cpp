@@ -10,7 +10,6 @@ namespace layerscope::backend::cuda {
 using capture::PassCapture;
 using capture::Tap;
 using capture::Tier;
-using kernels::cuda::RawHeadStats;
 using kernels::cuda::RawStats;
 
 namespace {
@@ -24,6 +23,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   const bool summarise = request.capture.tier != Tier::kOff;
   const std::size_t slots = stats_slots();
   reset_capture(request, captured);
+  LS_CHECK(place_pass_rows(captured));
   const kernels::cuda::StatsEntry* layer_entries = work_.entries + n_decode_entries_;
   const kernels::cuda::StatsEntry* wide_entries =
       layer_entries + size(spec.n_layers) * n_layer_entries_;
@@ -32,6 +32,8 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
 
   LS_CUDA(cudaMemcpyAsync(work_.ids, request.ids.data(), request.ids.size_bytes(),
                           cudaMemcpyHostToDevice, on.stream));
+  LS_CUDA(cudaMemcpyAsync(work_.history + request.position, work_.ids, request.ids.size_bytes(),
+                          cudaMemcpyDeviceToDevice, on.stream));
   LS_CUDA(cudaMemcpyAsync(work_.position, &request.position, sizeof(request.position),
                           cudaMemcpyHostToDevice, on.stream));
   LS_CHECK(launch_embed(on, weights_.embedding, work_.ids, n, t.resid_out, weights_.inv_freq,
@@ -58,12 +60,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   if (!summarise) {
     return {};
   }
-  std::vector<RawStats> raw(size(n) * slots);
-  LS_CHECK(download(raw.data(), work_.stats, raw.size() * sizeof(RawStats)));
-  for (int token = 0; token < n; ++token) {
-    finish_stats(raw.data() + size(token) * slots, token, false, captured);
-  }
-  return download(captured.heads.data(), work_.heads, captured.heads.size() * sizeof(RawHeadStats));
+  return finish_prefill(captured);
 }
 
 Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& request,
@@ -169,12 +166,8 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
                            request.position + begin));
       LS_CHECK(keep_rows(full_scores, rows, n_keys, begin, n, keys_all));
     }
-    RawHeadStats* stats =
-        tier == Tier::kOff
-            ? nullptr
-            : work_.heads + (size(begin) * size(spec.n_layers) + size(layer)) * size(spec.n_heads);
     LS_CHECK(launch_softmax(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
-                            request.position + begin, stats, spec.n_layers * spec.n_heads));
+                            request.position + begin, softmax_capture(layer, begin, tier)));
     for (int kv = 0; kv < spec.n_kv_heads; ++kv) {
       sums.x = kv_scores(kv);
       sums.w = values + kv * kv_batch;
@@ -184,7 +177,7 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
     if (full_weights != nullptr) {
       LS_CHECK(keep_rows(full_weights, rows, n_keys, begin, n, keys_all));
     }
-    if (tier >= Tier::kAttention) {
+    if (tier == Tier::kFull) {
       LS_CHECK(keep_attention(layer, begin, rows, n_keys, captured));
     }
   }
@@ -221,22 +214,30 @@ Status CudaBackend::keep_rows(float* whole, int rows, int n_keys, int begin, int
   return {};
 }
 
-/// As PassCapture::reset; the rows, hundreds of MB for a long batch, are made by several threads.
+/// As PassCapture::reset, but what is overwritten as a whole is not cleared (22 MB of statistics
+/// for 512 tokens of Llama-3-8B); the rows of the full tier are made by several threads.
 void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
   const model::DecoderSpec& spec = model_->spec;
   const int n = static_cast<int>(request.ids.size());
-  capture::Request without_rows = request.capture;
-  without_rows.tier = std::min(without_rows.tier, Tier::kSummary);
-  captured.reset(without_rows, request.position, n, spec.n_layers, spec.n_heads);
+  const Tier tier = request.capture.tier;
+  std::vector<capture::TapStats> taps = std::move(captured.taps);
+  std::vector<capture::HeadStats> heads = std::move(captured.heads);
+  captured.reset({}, request.position, n, spec.n_layers, spec.n_heads);
   captured.request = request.capture;
-  if (request.capture.tier < Tier::kAttention) {
+  if (tier == Tier::kOff) {
+    return;
+  }
+  taps.resize(size(n) * stats_slots());
+  heads.resize(size(n) * size(n_rows()));
+  captured.taps = std::move(taps);
+  captured.heads = std::move(heads);
+  if (tier < Tier::kFull) {
     return;
   }
   captured.attention.resize(size(n));
   pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
-      captured.attention[t].resize(size(spec.n_layers) * size(spec.n_heads) *
-                                   (size(request.position) + t + 1));
+      captured.attention[t].resize(size(n_rows()) * (size(request.position) + t + 1));
     }
   });
 }

@@ -136,6 +136,7 @@ class Run {
         break;
       }
       if (n_out_ < options_.tokens) {  // the last token need not be evaluated
+        generator_.ahead = options_.tokens - n_out_ - 1;
         LS_CHECK(generator_.append(id, capture::Origin::kSampled, stop_.get_token()));
         observe();
       }

@@ -55,6 +55,7 @@ struct SamplerProbe {
 struct RecomputedRow {
   int layer = 0, head = 0, position = 0;
   std::vector<float> probabilities;  ///< [position + 1]
+  std::vector<float> captured;       ///< the same row as it was captured with the token
 };
 
 /// A replay of the tokens with whole tensors, and what was measured beside it.

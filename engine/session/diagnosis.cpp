@@ -182,16 +182,20 @@ std::vector<diagnose::SamplerProbe> Diagnosis::probe_sampler() const {
 std::vector<diagnose::RecomputedRow> Diagnosis::recompute_rows() const {
   std::vector<diagnose::RecomputedRow> rows;
   const capture::TokenFrame& frame = *generator_.frames().back();
-  if (frame.attention == nullptr) {
+  if (frame.attention == nullptr || !frame.attention->has_rows()) {
     return rows;
   }
   for (int layer = 0; layer < frame.n_layers; ++layer) {
-    diagnose::RecomputedRow& row = rows.emplace_back();
+    diagnose::RecomputedRow row;
     row.layer = layer;
     row.head = layer % frame.n_heads;
     row.position = frame.position;
     row.probabilities.resize(static_cast<std::size_t>(frame.position) + 1);
+    row.captured.resize(row.probabilities.size());
     generator_.backend().attention_row(row.layer, row.head, row.position, row.probabilities);
+    if (generator_.backend().captured_row(frame, row.layer, row.head, row.captured).ok()) {
+      rows.push_back(std::move(row));
+    }
   }
   return rows;
 }

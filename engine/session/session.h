@@ -55,7 +55,8 @@ struct SetSampler {
 struct SetCapture {
   capture::Request request;
 };
-/// Recomputes one head's whole map from the caches; it arrives as Snapshot::head_map.
+/// Recomputes one head's whole map from the caches; it arrives as Snapshot::head_map. From then on
+/// that head's rows of new tokens come to the host also where the rows stay on the GPU.
 struct RequestHeadMap {
   int layer = 0, head = 0;
 };
@@ -82,7 +83,11 @@ struct SessionOptions {
   std::string backend = "auto";                              ///< auto, cpu, cuda
   int threads = 0;                                           ///< 0 = all
   int context = 0;                                           ///< 0 = the model's own, at most 4,096
-  std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of attention rows kept
+  int gpu = 0;                                               ///< which GPU
+  bool float32 = false;  ///< GPU: float32 keys, values and products
+  std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of rows kept on the host
+  /// Bytes of GPU memory for rows; 0: what the context needs, at most half of what is free.
+  std::uint64_t device_attention_budget = 0;
   capture::Request capture{capture::Tier::kAttention, 0, 1 << 30, 0xFFFFFFFFU};
   SamplerSettings sampler;
   /// Called on the worker thread after each publication (the window passes its wake-up).

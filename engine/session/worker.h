@@ -63,6 +63,9 @@ class Session::Worker {
   void handle(const DiagnoseNow& command);
 
   Status load(const std::string& path);
+  [[nodiscard]] backend::BackendOptions backend_options(int context) const;
+  /// After a device error: loads the model again and sets the prompt anew.
+  void recover();
   Status set_prompt(const SetPrompt& command);
   /// Evaluates what is missing of the prompt, so that a token can be chosen.
   Status prepare();
@@ -103,6 +106,8 @@ class Session::Worker {
   SetDiagnosis diagnosis_settings_;
   std::stop_token stop_;  ///< of the command in hand
   std::uint64_t sequence_ = 0;
+  std::jthread warm_up_;        ///< of the GPU, while a model file is read
+  bool device_failed_ = false;  ///< by the command in hand
 
   std::thread thread_;  ///< last: starts when everything else exists
 };

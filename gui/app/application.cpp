@@ -179,6 +179,7 @@ void Application::start_session() {
   session::SessionOptions options;
   options.backend = options_.backend;
   options.threads = options_.threads;
+  options.gpu = options_.gpu;
   options.context = options_.context;
   options.on_change = [this] { platform_->wake(); };
   session_ = std::make_unique<session::Session>(std::move(options));

@@ -98,6 +98,8 @@ __global__ void __launch_bounds__(kThreads)
   // The position was there before the step began; only the newest row of the cache is still being
   // written, so the rows before it can come closer while the previous kernel finishes.
   const int kv_len = s.state->position + 1;
+  float* const rows = s.state->rows;
+  const int row_stride = s.state->row_stride;
   const int used_splits = (kv_len + s.chunk - 1) / s.chunk;
   const int split = static_cast<int>(blockIdx.x);
   if (split < used_splits) {
@@ -149,8 +151,9 @@ __global__ void __launch_bounds__(kThreads)
         const float dot = dot_over_lanes<kLanes>(q[g], k[u]) * s.scale;
         if (part_lane == 0 && j < n_keys && g < n_here) {
           score[g * s.chunk + j] = dot;
-          if (s.scores != nullptr) {
-            s.scores[static_cast<std::size_t>(first_head + g) * s.heads.context + begin + j] = dot;
+          if (rows != nullptr) {
+            rows[static_cast<std::size_t>(s.first_row + first_head + g) * row_stride + begin + j] =
+                dot;
           }
         }
       }
@@ -305,14 +308,16 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// One row again: scores with the same arithmetic, soft-max by one block.
+/// Rows again, one block each: scores with the same arithmetic.
 template <class T, int kLanes>
 __global__ void __launch_bounds__(kThreads)
-    recompute_kernel(HeadLayout heads, LayerCache cache, float scale, int head, int position,
-                     float* probs) {
+    recompute_kernel(HeadLayout heads, LayerCache cache, float scale, int head, int first,
+                     float* out, int out_stride) {
   constexpr int kKeys = kWarp / kLanes;
   __shared__ float scratch[kWarp];
   const int stride = heads.head_stride;
+  const int position = first + static_cast<int>(blockIdx.x);
+  float* probs = out + static_cast<std::size_t>(blockIdx.x) * out_stride;
   const int kv_head = head / (heads.n_heads / heads.n_kv_heads);
   const T* keys = static_cast<const T*>(cache.keys) +
                   static_cast<std::size_t>(kv_head) * heads.context * stride;
@@ -418,13 +423,14 @@ Status launch_attention_decode(const Launch& on, const AttentionStage& stage) {
 }
 
 Status launch_attention_recompute(const Launch& on, const HeadLayout& heads,
-                                  const LayerCache& cache, float scale, int head, int position,
-                                  float* probs) {
+                                  const LayerCache& cache, float scale, int head, int first, int n,
+                                  float* out, int stride) {
+  const dim3 grid(static_cast<unsigned>(n));
   return for_lanes(heads.head_stride, [&]<int kLanes>() {
-    return heads.kv_f32 ? launch(on, recompute_kernel<float, kLanes>, dim3(1), kThreads, 0, heads,
-                                 cache, scale, head, position, probs)
-                        : launch(on, recompute_kernel<__half, kLanes>, dim3(1), kThreads, 0, heads,
-                                 cache, scale, head, position, probs);
+    return heads.kv_f32 ? launch(on, recompute_kernel<float, kLanes>, grid, kThreads, 0, heads,
+                                 cache, scale, head, first, out, stride)
+                        : launch(on, recompute_kernel<__half, kLanes>, grid, kThreads, 0, heads,
+                                 cache, scale, head, first, out, stride);
   });
 }
 

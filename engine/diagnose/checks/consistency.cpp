@@ -127,7 +127,7 @@ namespace {
 /// attention itself is wrong they must differ, so this is only a symptom.
 void check_recomputed(const DeepInput& input, Report& report) {
   for (const RecomputedRow& row : input.recomputed) {
-    const auto live = input.newest->attention_row(row.layer, row.head);
+    const std::span<const float> live = row.captured;
     const float lse = input.newest->head(row.layer, row.head).lse;
     for (std::size_t j = 0; j < live.size(); ++j) {
       const auto a = static_cast<double>(live[j]);

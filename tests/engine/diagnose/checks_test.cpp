@@ -457,7 +457,8 @@ TEST(Instrument, RowUnlikeTheCaches_IsItsOwnFault) {
   const std::vector<std::int32_t> ids{72, 101, 75};
   ASSERT_TRUE(generator.evaluate(ids, false, {}).ok());
   auto frame = std::make_shared<capture::TokenFrame>(*generator.frames().back());
-  diagnose::RecomputedRow row{1, 2, 2, std::vector<float>(3)};
+  diagnose::RecomputedRow row{1, 2, 2, std::vector<float>(3), std::vector<float>(3)};
+  ASSERT_TRUE(generator.backend().captured_row(*frame, 1, 2, row.captured).ok());
   generator.backend().attention_row(1, 2, 2, row.probabilities);
   diagnose::Subject subject;
   subject.model = model;
