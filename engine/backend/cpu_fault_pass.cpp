@@ -1,5 +1,8 @@
 #include "engine/backend/cpu_fault_pass.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "engine/backend/fault_plan.h"
@@ -8,32 +11,74 @@
 namespace layerscope::backend {
 
 using capture::Tap;
+using Kind = model::InterventionKind;
 
-void CpuBackend::FaultPass::embed(std::int32_t id, float* out) {
-  Pass::embed(embedding_row(self_.faults_, id, spec_.vocab_rows), out);
+void CpuBackend::FaultPass::embed(std::int32_t id, int position, float* out) {
+  id = embedding_row(self_.faults_, id, spec_.vocab_rows);
+  if (active(Kind::kEmbeddingUnscaled)) {
+    kernels::dequantize_row(weights_.embedding.dtype,
+                            weights_.embedding.row(static_cast<std::size_t>(id)), hidden_, out);
+  } else {
+    Pass::embed(id, position, out);
+  }
   edit_rows(self_.faults_, spec_, {}, Tap::kEmbedding, -1, std::span(out, hidden_), 1);
+}
+
+void CpuBackend::FaultPass::normalise_heads(int layer) {
+  if (!active(Kind::kQkNormOff, layer)) {
+    Pass::normalise_heads(layer);
+  }
+}
+
+void CpuBackend::FaultPass::route(int layer, std::size_t token) {
+  const auto n_experts = static_cast<std::size_t>(spec_.n_experts);
+  const auto used = static_cast<std::size_t>(spec_.n_experts_used);
+  const bool shifted = active(Kind::kRouteShifted, layer) && used < n_experts;
+  const bool normalise = spec_.expert_weights_norm && !active(Kind::kRouteUnnormalised, layer);
+  std::vector<std::int32_t> chosen(used + 1);
+  std::vector<float> shares(used + 1);
+  kernels::route_experts(buf_.router.data() + token * n_experts, n_experts,
+                         shifted ? used + 1 : used, false, chosen.data(), shares.data());
+  const std::size_t first = shifted ? 1 : 0;
+  double sum = 0.0;
+  for (std::size_t slot = 0; slot < used; ++slot) {
+    sum += static_cast<double>(shares[first + slot]);
+  }
+  for (std::size_t slot = 0; slot < used; ++slot) {
+    buf_.chosen[token * used + slot] = chosen[first + slot];
+    buf_.shares[token * used + slot] =
+        static_cast<float>(static_cast<double>(shares[first + slot]) / (normalise ? sum : 1.0));
+  }
+}
+
+void CpuBackend::FaultPass::finish_logits(std::vector<float>& logits) {
+  if (!active(Kind::kLogitCapOff)) {
+    Pass::finish_logits(logits);
+  } else if (spec_.logit_scale != 1.0F) {
+    kernels::scale_in_place(logits.data(), logits.size(), spec_.logit_scale);
+  }
 }
 
 /// `head` −1: a key head.
 void CpuBackend::FaultPass::rotate(int layer, int head, std::size_t token, float* values) const {
   const RotationPlan plan = rotation_plan(self_.faults_, layer, head);
-  if (plan.off) {
+  if (plan.off || !spec_.layer_rotates(layer)) {
     return;
   }
   const auto rope_dim = static_cast<std::size_t>(spec_.rope_dim);
-  const float* cos_sin = buf_.cos_sin.data() + token * rope_dim;
+  const float* angles = cos_sin(layer, token);
   std::vector<float> other(rope_dim);
   if (plan.base > 0.0) {
-    const std::vector<double> inv_freq = frequencies_of(plan.base, spec_.rope_dim);
+    const std::vector<double> inv_freq = wrong_frequencies(spec_, layer, plan.base);
     kernels::rope_angles(request_.position + static_cast<int>(token), inv_freq.data(),
-                         inv_freq.size(), other.data());
-    cos_sin = other.data();
+                         inv_freq.size(), other.data(), spec_.rope_factor);
+    angles = other.data();
   }
   const kernels::RopePairing pairing =
       plan.other_pairing ? other_pairing(spec_.rope_pairing) : spec_.rope_pairing;
-  kernels::rope_apply(values, cos_sin, rope_dim, pairing);
+  kernels::rope_apply(values, angles, rope_dim, pairing);
   if (plan.twice) {
-    kernels::rope_apply(values, cos_sin, rope_dim, pairing);
+    kernels::rope_apply(values, angles, rope_dim, pairing);
   }
 }
 
@@ -109,12 +154,20 @@ void CpuBackend::FaultPass::attend_head(int layer, int head, std::size_t token, 
   const HeadPlan plan = head_plan(self_.faults_, spec_, layer, head);
   const std::size_t own = static_cast<std::size_t>(request_.position) + token + 1;
   const std::size_t seen = plan.sees_all ? static_cast<std::size_t>(request_.position) + n_ : own;
+  const std::size_t first = plan.ignores_window
+                                ? 0
+                                : static_cast<std::size_t>(spec_.first_key(
+                                      layer, request_.position + static_cast<int>(token)));
   const float* q = buf_.q.data() + token * q_width_ + static_cast<std::size_t>(head) * head_dim_;
   const float* k = self_.cache_.key(layer, plan.kv_head, 0);
   const float* v = self_.cache_.value(layer, plan.kv_head, 0);
   std::vector<double> row(seen);
   double top = -std::numeric_limits<double>::infinity();
   for (std::size_t j = 0; j < seen; ++j) {
+    if (j < first) {
+      row[j] = -std::numeric_limits<double>::infinity();
+      continue;
+    }
     double dot = 0.0;
     for (std::size_t d = 0; d < head_dim_; ++d) {
       const float product = q[d] * k[j * head_dim_ + d];
@@ -123,7 +176,9 @@ void CpuBackend::FaultPass::attend_head(int layer, int head, std::size_t token, 
         dot = static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(dot))));
       }
     }
-    row[j] = static_cast<double>(static_cast<float>(dot * plan.scale));
+    const double scaled = dot * plan.scale;
+    row[j] = static_cast<double>(
+        static_cast<float>(plan.cap > 0.0 ? plan.cap * std::tanh(scaled / plan.cap) : scaled));
     if (scores != nullptr) {
       scores[j] = static_cast<float>(row[j]);
     }

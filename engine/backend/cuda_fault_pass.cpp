@@ -166,7 +166,7 @@ Status CudaBackend::FaultPass::rotate(int layer, const float* in, int n_heads, b
   LS_CUDA(cudaMemcpyAsync(state_.modes, modes.data(), modes.size(), cudaMemcpyHostToDevice,
                           on_.stream));
   if (base > 0.0) {
-    const std::vector<double> inv_freq = frequencies_of(base, spec_.rope_dim);
+    const std::vector<double> inv_freq = wrong_frequencies(spec_, layer, base);
     std::vector<float> angles(size(n_) * size(spec_.rope_dim));
     for (int t = 0; t < n_; ++t) {
       kernels::rope_angles(request_.position + t, inv_freq.data(), inv_freq.size(),

@@ -124,7 +124,6 @@ Status CudaBackend::set_interventions(const model::Interventions& list) {
   std::copy_if(list.begin(), list.end(), std::back_inserter(state->list), [](const auto& item) {
     return model::obeyed_by(item.kind) == model::Obeyed::kForward;
   });
-  LS_CHECK(check_forward_faults(state->list));
   if (state->list.empty() && computed == model_) {
     faults_.reset();
     return {};

@@ -74,12 +74,12 @@ RotationPlan rotation_plan(List list, int layer, int head) {
   return plan;
 }
 
-std::vector<double> frequencies_of(double base, int rope_dim) {
-  std::vector<double> inv_freq(static_cast<std::size_t>(rope_dim / 2));
-  for (std::size_t i = 0; i < inv_freq.size(); ++i) {
-    inv_freq[i] = std::pow(base, -2.0 * static_cast<double>(i) / rope_dim);
-  }
-  return inv_freq;
+std::vector<double> wrong_frequencies(const model::DecoderSpec& spec, int layer, double base) {
+  const bool own = spec.rope_base_windowed > 0.0 && spec.layer_windowed(layer);
+  constexpr double kAnother = 5e5;  // where the wrong base happens to be the layer's own
+  model::DecoderSpec changed = spec;
+  changed.rope_scaling = own ? model::RopeScaling::kNone : spec.rope_scaling;
+  return model::rope_frequencies(changed, own && base == spec.rope_base_windowed ? kAnother : base);
 }
 
 kernels::RopePairing other_pairing(kernels::RopePairing pairing) {
@@ -127,6 +127,9 @@ HeadPlan head_plan(List list, const model::DecoderSpec& spec, int layer, int hea
   plan.sees_all = active(list, Kind::kMaskOff, layer, head);
   plan.unnormalised = active(list, Kind::kSoftmaxUnnormalised, layer, head);
   plan.half_scores = active(list, Kind::kScoreF16, layer, head);
+  plan.cap =
+      active(list, Kind::kScoreCapOff, layer, head) ? 0.0 : static_cast<double>(spec.attention_cap);
+  plan.ignores_window = active(list, Kind::kWindowOff, layer, head);
   return plan;
 }
 
@@ -134,7 +137,8 @@ bool attends_wrongly(List list, int layer) {
   return active(list, Kind::kAttentionScale, layer) ||
          active(list, Kind::kSoftmaxUnnormalised, layer) || active(list, Kind::kMaskOff, layer) ||
          active(list, Kind::kGqaModulo, layer) || active(list, Kind::kGqaFirst, layer) ||
-         active(list, Kind::kScoreF16, layer);
+         active(list, Kind::kScoreF16, layer) || active(list, Kind::kScoreCapOff, layer) ||
+         active(list, Kind::kWindowOff, layer);
 }
 
 std::int32_t embedding_row(List list, std::int32_t id, int vocab_rows) {
@@ -182,13 +186,6 @@ void edit_rows(List list, const model::DecoderSpec& spec, const std::vector<bool
   } else {
     std::fill(values.begin(), values.end(), 0.0F);
   }
-}
-
-Status check_forward_faults(List list) {
-  if (active(list, Kind::kQkNormOff) || active(list, Kind::kEmbeddingUnscaled)) {
-    return usage_error("this model has neither QK-norm nor an embedding factor to leave out");
-  }
-  return {};
 }
 
 }  // namespace layerscope::backend

@@ -27,8 +27,8 @@ struct RotationPlan {
 /// `head` −1: a key head, which only faults of the whole layer reach.
 RotationPlan rotation_plan(std::span<const model::Intervention> list, int layer, int head);
 
-/// The frequencies of a RotationPlan's base: base^(−2i / rope_dim).
-std::vector<double> frequencies_of(double base, int rope_dim);
+/// The frequencies of a RotationPlan's base, scaled as the layer's own are.
+std::vector<double> wrong_frequencies(const model::DecoderSpec& spec, int layer, double base);
 kernels::RopePairing other_pairing(kernels::RopePairing pairing);
 
 /// Where the keys and values of one token go; −1: nothing of the kind. In this order.
@@ -50,6 +50,8 @@ struct HeadPlan {
   bool sees_all = false;      ///< tokens of the pass see later ones of it
   bool unnormalised = false;  ///< weights are not divided by their sum
   bool half_scores = false;   ///< q · k is accumulated in float16
+  double cap = 0.0;           ///< soft-cap of the scores; 0: none
+  bool ignores_window = false;
 };
 HeadPlan head_plan(std::span<const model::Intervention> list, const model::DecoderSpec& spec,
                    int layer, int head);
@@ -71,8 +73,5 @@ bool edits_rows(std::span<const model::Intervention> list, capture::Tap which, i
 void edit_rows(std::span<const model::Intervention> list, const model::DecoderSpec& spec,
                const std::vector<bool>& usable, capture::Tap which, int layer,
                std::span<float> values, std::size_t n);
-
-/// Refuses kinds that no stage of this model has. Error: kUsage.
-Status check_forward_faults(std::span<const model::Intervention> list);
 
 }  // namespace layerscope::backend

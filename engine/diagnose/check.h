@@ -32,6 +32,7 @@ struct Subject {
   double unit_roundoff = 0x1p-24;             ///< of the backend's activations
   double product_roundoff = 0x1p-24;          ///< of products in passes of several tokens
   bool half_cache = false;                    ///< keys and values are kept in float16
+  int context = 0;                            ///< slots of the run: LongRoPE's divisors follow it
   Sampling sampling;
   std::size_t n_prompt = 0;  ///< the first tokens are the prompt
   bool text_known = false;   ///< fed_text is what was tokenised, special tokens added

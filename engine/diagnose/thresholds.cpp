@@ -20,6 +20,7 @@ constexpr std::array kSources{
     std::pair{"row-sum", "derived: roundings of the probabilities and of their sum"},
     std::pair{"attention", "derived: rounding of dot products and of a soft-max"},
     std::pair{"residual", "derived: rounding of one addition"},
+    std::pair{"experts", "derived: rounding of dot products and of a soft-max; choices are exact"},
     std::pair{"activation", "derived: roundings of the activation and of a product"},
     std::pair{"head",
               "derived: rounding of a dot product, 8 standard deviations (Higham & Mary 2019)"},

@@ -28,6 +28,13 @@ inline double norm(double u) { return 6.0 * u; }
 /// quotient, product.
 inline double swiglu(double u) { return 32.0 * u; }
 
+/// Relative error of activation(gate)·up. GELU's exponential or error function sees a rounded
+/// argument z, which costs |z|·u (tanh form) or 2·z²·u (exact form), z the argument.
+inline double activation(double z, double u) { return swiglu(u) + 8.0 * std::fabs(z) * u; }
+
+/// Relative error of cap·tanh(x / cap): quotient, hyperbolic tangent (2 ulp), product.
+inline double tanh(double u) { return 16.0 * u; }
+
 /// Error of a rotated value per |a| + |b|: cosine and sine rounded, two products, one sum.
 inline double rope(double u) { return 6.0 * u; }
 

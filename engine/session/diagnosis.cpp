@@ -49,6 +49,7 @@ Diagnosis::Diagnosis(const Generator& generator, MakeBackend make_backend)
     : generator_(generator), make_backend_(std::move(make_backend)) {
   subject_.model = generator.shared_model();
   take_rounding();
+  subject_.context = generator.backend().context();
   diagnose::run_load_checks(subject_, load_report_);
   start(0, {});
 }
@@ -107,7 +108,7 @@ int Diagnosis::captured_layers() const {
   const auto n = static_cast<double>(generator_.ids().size());
   const double kv = 2.0 * spec.kv_width() * n;
   const double taps =
-      8.0 * spec.hidden + 3.0 * spec.q_width() + 2.0 * spec.kv_width() + 3.0 * spec.ffn;
+      8.0 * spec.hidden + 3.0 * spec.q_width() + 2.0 * spec.kv_width() + 3.0 * spec.ffn_width();
   const double rows = 2.0 * spec.n_heads * (kFullDecode * n + kFullPrefill * kFullPrefill);
   const double per_layer = 4.0 * (kv + (kFullPrefill + kFullDecode) * taps + rows);
   const double fit = static_cast<double>(replay_bytes) / per_layer;
@@ -207,7 +208,9 @@ Status Diagnosis::deepen(const std::stop_token& stop) {
   }
   observe();
   take_rounding();
-  LS_TRY(auto shadow, make_backend_(static_cast<int>(ids.size()) + 1));
+  // LongRoPE chooses its divisors by the run's context: the replay must choose the same.
+  const bool same = generator_.model().spec.long_rope(subject_.context);
+  LS_TRY(auto shadow, make_backend_(same ? subject_.context : static_cast<int>(ids.size()) + 1));
   LS_CHECK(shadow->set_interventions(generator_.interventions()));
   LS_TRY(const std::vector<Pass> passes, replay(*shadow, stop));
   Pass again;

@@ -98,22 +98,29 @@ class AttentionCheck {
 
  private:
   void mask(int layer, int head, int position, std::span<const float> scores) {
-    for (std::size_t j = static_cast<std::size_t>(position) + 1; j < scores.size(); ++j) {
-      if (scores[j] == -INFINITY) {
+    const auto first = static_cast<std::size_t>(model_.spec.first_key(layer, position));
+    for (std::size_t j = 0; j < scores.size(); ++j) {
+      const bool outside = j < first;
+      const bool later = j > static_cast<std::size_t>(position);
+      if (scores[j] == -INFINITY || !(outside || later)) {
         continue;
       }
-      Finding f =
-          finding_at(model_, "attention", "mask-missing", Tap::kAttnScores, layer, position);
+      Finding f = finding_at(model_, "attention", later ? "mask-missing" : "window-missing",
+                             Tap::kAttnScores, layer, position);
       f.head = head;
       f.evidence.head = head;
       f.evidence.key = static_cast<int>(j);
       f.value = static_cast<double>(scores[j]);
       f.threshold = -INFINITY;
       f.message = fmt::format(
-          "layer {} head {}: the token at position {} sees position {}, which comes after it",
-          layer, head, position, j);
+          "layer {} head {}: the token at position {} sees position {}, {}", layer, head, position,
+          j,
+          later ? std::string("which comes after it")
+                : fmt::format("which is outside this layer's window of {}", model_.spec.window));
       f.advice =
-          "set scores above the diagonal to minus infinity before the soft-max (causal mask)";
+          later
+              ? "set scores above the diagonal to minus infinity before the soft-max (causal mask)"
+              : "mask keys older than the window in the layers that have one";
       show_values(f, scores, {}, j);
       report_.add(std::move(f));
       return;
