@@ -68,6 +68,9 @@ CudaBackend::~CudaBackend() {
   if (stream_) {
     cudaStreamSynchronize(stream_.get());
   }
+  if (copy_stream_) {
+    cudaStreamSynchronize(copy_stream_.get());
+  }
 }
 
 Result<std::unique_ptr<Backend>> CudaBackend::create(std::shared_ptr<const model::Model> model,
@@ -177,7 +180,14 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
   queries_ = reinterpret_cast<float*>(values_ + kv_bytes);
   LS_CHECK(place_rows(options, free - weights - caches - measure.used() - kMargin));
   LS_TRY(gemm_, Gemm::create(on_, work_.gemm, float32_));
-  LS_TRY(bounce_, PinnedBuffer::create(kBounceBytes));
+  LS_TRY(bounce_, PinnedBuffer::create(std::max(
+                      kBounceBytes, 2 * size(batch_) * size(heads_.n_heads) *
+                                        (sizeof(kernels::cuda::RawHeadStats) + size(bins_)))));
+  LS_TRY(copy_stream_, create_stream());
+  for (std::size_t i = 0; i < group_ready_.size(); ++i) {
+    LS_TRY(group_ready_[i], create_event());
+    LS_TRY(group_copied_[i], create_event());
+  }
   const std::size_t slot_bytes = static_cast<std::size_t>(slot(1) - slot(0));
   LS_TRY(step_, PinnedBuffer::create(kernels::cuda::kStepSlots *
                                      (sizeof(kernels::cuda::StepState) + slot_bytes)));

@@ -169,6 +169,16 @@ class CudaBackend final : public Backend {
                  capture::PassCapture& captured);
   Status prefill_attention_block(int layer, const ForwardRequest& request, const float* x,
                                  capture::PassCapture& captured);
+  /// Layers whose attention statistics and pooled rows travel to the host together, while the GPU
+  /// computes the next ones.
+  struct Group {
+    int first = 0;
+    int n = 0;
+    std::size_t turn = 0;  ///< which half of the page-locked buffer
+  };
+  [[nodiscard]] int group_layers(int n_tokens) const;
+  Status send_group(const Group& group, const capture::PassCapture& captured);
+  Status take_group(const Group& group, capture::PassCapture& captured);
   Status finish_prefill(capture::PassCapture& captured);
   Status prefill_attend(int layer, const ForwardRequest& request, capture::PassCapture& captured);
   float* full_attention(capture::PassCapture& captured, capture::Tap tap, int layer, int keys,
@@ -257,7 +267,9 @@ class CudaBackend final : public Backend {
   int logits_position_ = -1;      ///< whose logits stand in work_.logits
   std::int32_t last_token_ = -1;  ///< at kv_len_ − 1
   std::vector<std::shared_ptr<const RowArena::Block>> pass_rows_;  ///< of a prefill pass, by token
-  std::vector<std::uint8_t> host_pooled_;
+  std::vector<capture::PooledRows> pass_pooled_;
+  Stream copy_stream_;
+  std::array<Event, 2> group_ready_, group_copied_;  ///< by Group::turn
 
   std::unique_ptr<FaultState> faults_;  ///< null: nothing is done wrong, the fast path runs
 };

@@ -153,7 +153,70 @@ kernels::cuda::SoftmaxCapture CudaBackend::softmax_capture(int layer, int begin,
   return c;
 }
 
-/// Everything that a pass of several tokens left in device memory, to the host.
+int CudaBackend::group_layers(int n_tokens) const {
+  const std::size_t layer = size(n_tokens) * size(model_->spec.n_heads) *
+                            (sizeof(kernels::cuda::RawHeadStats) + size(bins_));
+  const std::size_t fit = bounce_.bytes() / 2 / layer;
+  return static_cast<int>(std::clamp<std::size_t>(fit, 1, size((model_->spec.n_layers + 3) / 4)));
+}
+
+/// Enqueues the copy of a group's results, beside the computation of the layers after it.
+Status CudaBackend::send_group(const Group& group, const PassCapture& captured) {
+  cudaStream_t const copies = copy_stream_.get();
+  LS_CUDA(cudaEventRecord(group_ready_[group.turn].get(), on_.stream));
+  LS_CUDA(cudaStreamWaitEvent(copies, group_ready_[group.turn].get(), 0));
+  const std::size_t heads = size(model_->spec.n_heads);
+  const std::size_t rows = size(group.n) * heads;
+  const std::size_t first = size(group.first) * heads;
+  const std::size_t n = size(captured.n_tokens);
+  std::byte* to = bounce_.data() + group.turn * (bounce_.bytes() / 2);
+  constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
+  LS_CUDA(cudaMemcpy2DAsync(to, rows * kStats, work_.heads + first, size(n_rows()) * kStats,
+                            rows * kStats, n, cudaMemcpyDeviceToHost, copies));
+  if (captured.request.tier == Tier::kAttention) {
+    const std::size_t bins = size(bins_);
+    LS_CUDA(cudaMemcpy2DAsync(to + n * rows * kStats, rows * bins, work_.pooled + first * bins,
+                              size(n_rows()) * bins, rows * bins, n, cudaMemcpyDeviceToHost,
+                              copies));
+  }
+  LS_CUDA(cudaEventRecord(group_copied_[group.turn].get(), copies));
+  return {};
+}
+
+/// Spreads what has arrived over the tokens.
+Status CudaBackend::take_group(const Group& group, PassCapture& captured) {
+  if (group.n == 0) {
+    return {};
+  }
+  LS_CUDA(cudaEventSynchronize(group_copied_[group.turn].get()));
+  const std::size_t heads = size(model_->spec.n_heads);
+  const std::size_t rows = size(group.n) * heads;
+  const std::size_t first = size(group.first) * heads;
+  const std::size_t n = size(captured.n_tokens);
+  const std::size_t all = size(n_rows());
+  const std::size_t bins = size(bins_);
+  const std::byte* from = bounce_.data() + group.turn * (bounce_.bytes() / 2);
+  constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
+  const bool with_rows = captured.request.tier == Tier::kAttention;
+  if (with_rows) {
+    pass_pooled_.resize(n);
+  }
+  pool_.run_ranges(n, 8, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t) {
+      std::memcpy(static_cast<void*>(captured.heads.data() + t * all + first),
+                  from + t * rows * kStats, rows * kStats);
+      if (with_rows) {
+        capture::PooledRows& pooled = pass_pooled_[t];
+        pooled.cells.resize(all * bins);
+        std::memcpy(pooled.cells.data() + first * bins, from + n * rows * kStats + t * rows * bins,
+                    rows * bins);
+      }
+    }
+  });
+  return {};
+}
+
+/// What is left when all groups are there.
 Status CudaBackend::finish_prefill(PassCapture& captured) {
   const std::size_t n = size(captured.n_tokens);
   const std::size_t n_stats = n * stats_slots();
@@ -162,25 +225,18 @@ Status CudaBackend::finish_prefill(PassCapture& captured) {
   LS_CHECK(
       launch_finish_stats({on_.stream, on_.sm_count, false}, work_.stats, n_stats, work_.finished));
   LS_CHECK(download(captured.taps.data(), work_.finished, n_stats * sizeof(capture::TapStats)));
-  LS_CHECK(download(captured.heads.data(), work_.heads,
-                    captured.heads.size() * sizeof(capture::HeadStats)));
   if (captured.request.tier != Tier::kAttention) {
     return {};
   }
-  const std::size_t cells = size(n_rows()) * size(bins_);
-  host_pooled_.resize(n * cells);
-  LS_CHECK(download(host_pooled_.data(), work_.pooled, n * cells));
-  captured.kept.resize(n);
-  pool_.run_ranges(n, 8, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t t = begin; t < end; ++t) {
-      const auto* from = host_pooled_.data() + t * cells;
-      const int n_keys = captured.first_position + static_cast<int>(t) + 1;
-      capture::PooledRows pooled{capture::pooled_width(n_keys, bins_), bins_, {from, from + cells}};
-      captured.kept[t] =
-          std::make_shared<capture::AttentionRows>(std::move(pass_rows_[t]), std::move(pooled));
-    }
-  });
+  for (std::size_t t = 0; t < n; ++t) {
+    const int n_keys = captured.first_position + static_cast<int>(t) + 1;
+    pass_pooled_[t].width = capture::pooled_width(n_keys, bins_);
+    pass_pooled_[t].bins = bins_;
+    captured.kept.push_back(std::make_shared<capture::AttentionRows>(std::move(pass_rows_[t]),
+                                                                     std::move(pass_pooled_[t])));
+  }
   pass_rows_.clear();
+  pass_pooled_.clear();
   return {};
 }
 

@@ -31,9 +31,8 @@ std::span<const float> AttentionRows::row(int layer, int head, int n_heads,
   if (layer == followed_layer_ && head == followed_head_ && followed_.size() == n_keys) {
     return followed_;
   }
-  const std::size_t index =
-      static_cast<std::size_t>(layer) * static_cast<std::size_t>(n_heads) +
-      static_cast<std::size_t>(head);
+  const std::size_t index = static_cast<std::size_t>(layer) * static_cast<std::size_t>(n_heads) +
+                            static_cast<std::size_t>(head);
   if (layer < 0 || head < 0 || head >= n_heads || (index + 1) * n_keys > values_.size()) {
     return {};
   }

@@ -1,8 +1,8 @@
 // AttentionRows: the captured attention of one token, on the host or where the backend computed it.
 //
 // Immutable once published. The rows of a GPU stay in its memory (5.5 to 16.8 MB a token at a depth
-// of 4,096): the worker fetches a row when somebody asks (Backend::captured_row). A small pooled row
-// per head, and the whole row of one followed head, come to the host with the statistics.
+// of 4,096): the worker fetches a row when somebody asks (Backend::captured_row). A small pooled
+// row per head, and the whole row of one followed head, come to the host with the statistics.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@
 
 namespace layerscope::capture {
 
-/// Rows that a backend keeps. Any thread may let go of the last owner: destroying it is bookkeeping.
+/// Rows that a backend keeps. Any thread may let go of the last owner: destroying it is
+/// bookkeeping.
 class RemoteRows {
  public:
   RemoteRows() = default;

@@ -81,8 +81,8 @@ struct PassCapture {
   int n_heads = 0;
   std::vector<TapStats> taps;    ///< [n_tokens][n_layers + 1][kNumTaps]; row n_layers is model-wide
   std::vector<HeadStats> heads;  ///< [n_tokens][n_layers][n_heads]
-  /// Per token, probabilities [n_layers][n_heads][position + 1]; empty below the attention tier, and
-  /// where the backend keeps the rows (then `kept` has an entry per token).
+  /// Per token, probabilities [n_layers][n_heads][position + 1]; empty below the attention tier,
+  /// and where the backend keeps the rows (then `kept` has an entry per token).
   std::vector<std::vector<float>> attention;
   std::vector<std::shared_ptr<const AttentionRows>> kept;
   std::vector<FullTensor> tensors;

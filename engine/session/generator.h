@@ -78,8 +78,8 @@ class Generator {
   SamplerSettings sampler_settings;
   capture::Request capture;
   PassCallback on_pass;
-  /// So many more tokens will be asked for, chosen and not forced, if nothing intervenes: a GPU works
-  /// ahead of the caller. 0: it computes what it is asked for.
+  /// So many more tokens will be asked for, chosen and not forced, if nothing intervenes: a GPU
+  /// works ahead of the caller. 0: it computes what it is asked for.
   int ahead = 0;
   /// Attention rows beyond this many bytes are dropped, oldest first (their statistics stay).
   std::uint64_t attention_budget = ~std::uint64_t{0};

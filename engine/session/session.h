@@ -80,11 +80,11 @@ using Command =
                  SetSampler, SetCapture, RequestHeadMap, SetFaults, SetDiagnosis, DiagnoseNow>;
 
 struct SessionOptions {
-  std::string backend = "auto";                              ///< auto, cpu, cuda
-  int threads = 0;                                           ///< 0 = all
-  int context = 0;                                           ///< 0 = the model's own, at most 4,096
-  int gpu = 0;                                               ///< which GPU
-  bool float32 = false;  ///< GPU: float32 keys, values and products
+  std::string backend = "auto";  ///< auto, cpu, cuda
+  int threads = 0;               ///< 0 = all
+  int context = 0;               ///< 0 = the model's own, at most 4,096
+  int gpu = 0;                   ///< which GPU
+  bool float32 = false;          ///< GPU: float32 keys, values and products
   std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of rows kept on the host
   /// Bytes of GPU memory for rows; 0: what the context needs, at most half of what is free.
   std::uint64_t device_attention_budget = 0;

@@ -19,8 +19,8 @@ const capture::HeadStats* head_stats(const capture::TokenFrame* frame, int layer
 /// The frame's own attention row, `position + 1` probabilities; empty when it was not captured or
 /// stays on the GPU.
 std::span<const float> captured_row(const capture::TokenFrame* frame, int layer, int head);
-/// The largest probability of every `width` keys, where the rows stay on the GPU; the cells are those
-/// of capture::PooledRows.
+/// The largest probability of every `width` keys, where the rows stay on the GPU; the cells are
+/// those of capture::PooledRows.
 struct PooledRow {
   int width = 0;
   std::span<const std::uint8_t> cells;

@@ -1,5 +1,5 @@
-// Prefill: moments of rows to the statistics that the host keeps (capture::TapStats): 24 bytes a row
-// leave the GPU instead of 32, and the host has nothing left to compute.
+// Prefill: moments of rows to the statistics that the host keeps (capture::TapStats): 24 bytes a
+// row leave the GPU instead of 32, and the host has nothing left to compute.
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {

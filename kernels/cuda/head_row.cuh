@@ -73,8 +73,8 @@ __device__ __forceinline__ int pooled_width(int n, int bins) {
   return width;
 }
 
-/// Takes p(j) of consecutive keys in consecutive lanes, all lanes at once, into cells [bins] of shared
-/// memory, zero before. j is the key of this lane; lanes past the end give 0.
+/// Takes p(j) of consecutive keys in consecutive lanes, all lanes at once, into cells [bins] of
+/// shared memory, zero before. j is the key of this lane; lanes past the end give 0.
 __device__ __forceinline__ void pool_probability(float p, int j, int n, int width,
                                                  unsigned* cells) {
   // Non-negative floats are ordered as their bits, and a NaN is above all of them.

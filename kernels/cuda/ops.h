@@ -209,18 +209,18 @@ struct RawHeadStats {
   float self = 0.0F;
   float lse = 0.0F;
 };
-/// Decode: statistics of the probabilities exp(score − lse) of all rows of the step. Puts lse [n_rows]
-/// behind state->rows. pooled [n_rows][bins] gets capture::PooledRows' cells, or is null.
+/// Decode: statistics of the probabilities exp(score − lse) of all rows of the step. Puts lse
+/// [n_rows] behind state->rows. pooled [n_rows][bins] gets capture::PooledRows' cells, or is null.
 Status launch_attention_rows(const Launch& on, const float* lse, int n_rows, const StepState* state,
                              RawHeadStats* stats, std::uint8_t* pooled, int bins);
 
-/// Captured rows [first_row, first_row + count) of `n_keys` keys as probabilities: out[count][n_keys].
-/// `rows` as StepState::rows, with `n_rows` rows.
+/// Captured rows [first_row, first_row + count) of `n_keys` keys as probabilities:
+/// out[count][n_keys]. `rows` as StepState::rows, with `n_rows` rows.
 Status launch_row_probabilities(const Launch& on, const float* rows, int n_rows, int row_stride,
                                 int first_row, int count, int n_keys, float* out);
 
-/// Recomputes rows [first, first + n) of one head from the caches with the scores of the decode path:
-/// out[i · stride + key].
+/// Recomputes rows [first, first + n) of one head from the caches with the scores of the decode
+/// path: out[i · stride + key].
 Status launch_attention_recompute(const Launch& on, const HeadLayout& heads,
                                   const LayerCache& cache, float scale, int head, int first, int n,
                                   float* out, int stride);
@@ -256,8 +256,8 @@ Status launch_logit_summary(const Launch& on, const float* logits, const std::ui
 /// Slots of the rings of inputs and results: so many steps can be under way, less one.
 inline constexpr int kStepSlots = 4;
 
-/// The first node of a step: state = inputs[step mod kStepSlots] (page-locked host memory); a negative
-/// token means the one that the step before chose. history[position] = token.
+/// The first node of a step: state = inputs[step mod kStepSlots] (page-locked host memory); a
+/// negative token means the one that the step before chose. history[position] = token.
 Status launch_begin_step(const Launch& on, const StepState* inputs, StepState* state,
                          std::int32_t* history);
 
@@ -275,7 +275,8 @@ struct ChosenToken {
   std::int32_t rank = -1;  ///< among the usable ones; −1 where a penalty changed the order
   float logit = 0.0F;
 };
-inline constexpr std::int32_t kCannotChoose = -2;  ///< too many equal logits; the host has to choose
+inline constexpr std::int32_t kCannotChoose =
+    -2;  ///< too many equal logits; the host has to choose
 /// Chooses by state->sampling as session::Sampler does (repeat penalty → top-k → top-p → min-p →
 /// temperature → draw). `history` holds the tokens up to state->position.
 Status launch_sample(const Launch& on, const float* logits, const std::uint8_t* usable, int n,

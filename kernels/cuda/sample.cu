@@ -2,9 +2,9 @@
 //
 // Repeat penalty → top-k → top-p → min-p → temperature → draw, all of them cuts of one descending
 // order. Nothing is sorted as a whole: logits fall into bins of 1/64 below the largest, bins carry
-// counts and masses, and only the members of the few bins in which a cut or the draw falls are sorted.
-// Masses are fixed-point (2⁻⁴⁰ of the largest), so that adding them in any order gives the same bits.
-// Greedy choices without a penalty do not come here (launch_logit_summary has them).
+// counts and masses, and only the members of the few bins in which a cut or the draw falls are
+// sorted. Masses are fixed-point (2⁻⁴⁰ of the largest), so that adding them in any order gives the
+// same bits. Greedy choices without a penalty do not come here (launch_logit_summary has them).
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {
@@ -286,8 +286,8 @@ __device__ std::int32_t draw(Drawer& d, const Sums& before, unsigned total, Mass
         return kCannotChoose;
       }
       d.weigh(1.0);
-      kept_mass = static_cast<double>(
-          before.mass[b] + d.sum_of_first(static_cast<int>(keep - before.counts[b])));
+      kept_mass = static_cast<double>(before.mass[b] +
+                                      d.sum_of_first(static_cast<int>(keep - before.counts[b])));
     }
     const double target = static_cast<double>(s.top_p) * kept_mass;
     const int b = find_bin(before.mass, total_mass, target, false);
@@ -395,10 +395,8 @@ Status launch_sample(const Launch& on, const float* logits, const std::uint8_t* 
   LS_CHECK(launch(on, adjust_kernel, dim3(kBlocks), kThreads, 0, logits, usable, n, history, state,
                   space.adjusted, space.top));
   LS_CHECK(launch(on, histogram_kernel, dim3(kBlocks), kThreads, 0, n, state, space));
-  constexpr std::size_t kShared =
-      sizeof(Sums) + kMaxMembers * (2 * sizeof(Member) + sizeof(Mass));
-  return launch(on, draw_kernel, dim3(1), kDrawThreads, kShared, logits, n, state, space,
-                chosen);
+  constexpr std::size_t kShared = sizeof(Sums) + kMaxMembers * (2 * sizeof(Member) + sizeof(Mass));
+  return launch(on, draw_kernel, dim3(1), kDrawThreads, kShared, logits, n, state, space, chosen);
 }
 
 }  // namespace layerscope::kernels::cuda

@@ -21,8 +21,7 @@ __global__ void __launch_bounds__(kThreads)
   const int seen = first + t + 1;
   const int tid = static_cast<int>(threadIdx.x);
   const std::size_t index = static_cast<std::size_t>(capture.first_row) + head;
-  const RowPlace place =
-      capture.places != nullptr ? capture.places[t] : RowPlace{nullptr, 0};
+  const RowPlace place = capture.places != nullptr ? capture.places[t] : RowPlace{nullptr, 0};
   float* kept = place.rows != nullptr ? place.rows + index * place.row_stride : nullptr;
   float top = -INFINITY;
   for (int j = tid; j < seen; j += kThreads) {

@@ -1,8 +1,8 @@
-// The first and the last node of a decode step. The host writes inputs into, and reads results from,
-// rings in page-locked memory: it enqueues steps ahead and never has to be waited for.
+// The first and the last node of a decode step. The host writes inputs into, and reads results
+// from, rings in page-locked memory: it enqueues steps ahead and never has to be waited for.
 //
-// Bytes: the inputs (80) over the bus; the results once from L2 and once over the bus (47 KB a token
-// for Qwen2.5-0.5B, 100 KB for Llama-3-8B).
+// Bytes: the inputs (80) over the bus; the results once from L2 and once over the bus (47 KB a
+// token for Qwen2.5-0.5B, 100 KB for Llama-3-8B).
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {
@@ -37,8 +37,7 @@ __global__ void begin_step_kernel(const volatile StepState* inputs, StepState* s
   history[position] = token;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    publish_kernel(const __grid_constant__ PublishStage s) {
+__global__ void __launch_bounds__(kThreads) publish_kernel(const __grid_constant__ PublishStage s) {
   wait_for_previous();
   const unsigned slot = (s.state->step - 1) % kStepSlots;
   std::byte* out = s.ring + slot * s.slot_bytes;

@@ -1,5 +1,5 @@
-// Steps done ahead: the same tokens and bits as step by step, whatever interrupts them; and choosing on
-// the GPU against the session's Sampler.
+// Steps done ahead: the same tokens and bits as step by step, whatever interrupts them; and
+// choosing on the GPU against the session's Sampler.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -106,8 +106,8 @@ TEST(GpuAhead, AnyDistance_AnyTier_SameTokensAndSummaries) {
   }
 }
 
-// Forced tokens, rewinds, other settings and a look at the logits come in the middle of steps that are
-// done ahead: all of it as if nothing had been.
+// Forced tokens, rewinds, other settings and a look at the logits come in the middle of steps that
+// are done ahead: all of it as if nothing had been.
 TEST(GpuAhead, Interruptions_LeaveNoTrace) {
   LS_NEEDS_CUDA();
   const auto model = load(demo_model());

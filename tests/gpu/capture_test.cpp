@@ -206,7 +206,8 @@ TEST(GpuAttention, PooledCellsAndFollowedRow_AreThoseOfTheRows) {
             best = std::max(best, row[static_cast<std::size_t>(k)]);
           }
           const auto at = static_cast<std::size_t>((layer * frame.n_heads + h) * pooled.bins + b);
-          ASSERT_NEAR(capture::PooledRows::root_of(pooled.cells[at]), std::sqrt(best), 0.51F / 254.0F)
+          ASSERT_NEAR(capture::PooledRows::root_of(pooled.cells[at]), std::sqrt(best),
+                      0.51F / 254.0F)
               << "position " << position << " layer " << layer << " head " << h << " bin " << b;
         }
       }

@@ -1,4 +1,5 @@
-// A GPU that fails while a session runs: the error is told, the model is loaded again and runs.
+// A GPU that fails while a session runs: the error is told, the session lives on, and where the
+// driver gives the device back the model is loaded again and runs.
 #include <cuda_runtime_api.h>
 
 #include "engine/session/session.h"
@@ -8,7 +9,7 @@
 namespace layerscope::testing {
 namespace {
 
-TEST(GpuRecovery, FailedKernel_IsReportedAndTheModelRunsAgain) {
+TEST(GpuRecovery, FailedKernel_IsReportedAndTheSessionLivesOn) {
   LS_NEEDS_CUDA();
   session::SessionOptions options;
   options.backend = "cuda";
@@ -28,6 +29,24 @@ TEST(GpuRecovery, FailedKernel_IsReportedAndTheModelRunsAgain) {
   session.wait_idle();
   const auto failed = session.snapshot();
   EXPECT_NE(failed->error.find("loaded again"), std::string::npos) << failed->error;
+  if (failed->state == session::State::kEmpty) {
+    // Some drivers keep the device from a process that lost its context. Then it says so, for every
+    // further model too, and the processor still works.
+    EXPECT_NE(failed->error.find("start Layerscope again"), std::string::npos) << failed->error;
+    EXPECT_EQ(failed->model, nullptr);
+    session.send(session::LoadModel{demo_model()});
+    session.wait_idle();
+    EXPECT_FALSE(session.snapshot()->error.empty());
+    session::SessionOptions cpu;
+    cpu.backend = "cpu";
+    session::Session other(cpu);
+    other.send(session::LoadModel{demo_model()});
+    other.send(session::SetPrompt{"spring"});
+    other.send(session::Step{1});
+    other.wait_idle();
+    EXPECT_EQ(other.snapshot()->n_generated, 1) << other.snapshot()->error;
+    GTEST_SKIP() << "the driver did not give the GPU back to this process";
+  }
   EXPECT_EQ(failed->state, session::State::kIdle);
   EXPECT_EQ(failed->prompt, "spring");
   EXPECT_EQ(failed->n_frames, 0);

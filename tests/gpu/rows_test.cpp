@@ -195,7 +195,8 @@ TEST(Softmax, CausalRows_AgreeWithReferenceAndMaskTheRest) {
         for (int j = b * width; j <= std::min(first + t, (b + 1) * width - 1); ++j) {
           best = std::max(best, got[at + static_cast<std::size_t>(j)]);
         }
-        ASSERT_NEAR(cells[row * bins + static_cast<std::size_t>(b)], std::sqrt(best) * 254.0F, 0.51F);
+        ASSERT_NEAR(cells[row * bins + static_cast<std::size_t>(b)], std::sqrt(best) * 254.0F,
+                    0.51F);
       }
       if (t == 3) {
         const auto from = static_cast<std::size_t>((2 + h) * stride);

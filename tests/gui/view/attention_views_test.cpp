@@ -165,9 +165,9 @@ void pool_frame(capture::TokenFrame& frame) {
           const float p = row[static_cast<std::size_t>(k)];
           best = std::isnan(p) || std::isnan(best) ? std::nanf("") : std::max(best, p);
         }
-        pooled.cells.push_back(std::isnan(best) ? capture::PooledRows::kNotANumber
-                                                : static_cast<std::uint8_t>(std::lround(
-                                                      std::sqrt(best) * 254.0F)));
+        pooled.cells.push_back(
+            std::isnan(best) ? capture::PooledRows::kNotANumber
+                             : static_cast<std::uint8_t>(std::lround(std::sqrt(best) * 254.0F)));
       }
     }
   }
@@ -269,7 +269,8 @@ TEST(AttentionMap, Scores_AreLogProbabilityPlusLse) {
   map.select(0, 0, MapValue::kScore);
   map.update(*s);
   const auto* frame = s->frame(13);
-  EXPECT_FLOAT_EQ(map.cell(13, 5), std::log(frame->attention->values()[5]) + frame->heads.front().lse);
+  EXPECT_FLOAT_EQ(map.cell(13, 5),
+                  std::log(frame->attention->values()[5]) + frame->heads.front().lse);
   EXPECT_EQ(map.cell(5, 13), kHole);
   EXPECT_EQ(map_value(0.0F, 3.0F, MapValue::kScore), kHole);
 }
