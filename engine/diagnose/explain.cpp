@@ -326,8 +326,8 @@ Explanation explain(const Linear& linear) {
       return *std::move(named);
     }
   }
-  const auto bad = static_cast<double>(linear.n_bad);
-  const auto all = static_cast<double>(linear.n_compared);
+  const auto bad = static_cast<double>(linear.n_bad_rows);
+  const auto all = static_cast<double>(linear.expected[linear.worst].size());
   const auto few = std::max(1.0, thresholds::kFewChannels * all);
   if (bad <= few && std::isfinite(linear.worst_ratio)) {
     return {"channel-wrong",

@@ -188,15 +188,17 @@ void Finish::apply(std::vector<double>& values, std::vector<double>& tolerance) 
 }
 
 void Linear::compare() {
+  std::vector<bool> bad_row;
   for (std::size_t p = 0; p < positions.size(); ++p) {
+    bad_row.resize(std::max(bad_row.size(), expected[p].size()));
     for (std::size_t i = 0; i < expected[p].size(); ++i) {
       const std::size_t r = i * stride;
-      ++n_compared;
       const float captured = out[p][r];
       if (agrees(captured, expected[p][i], tolerance[p][i])) {
         continue;
       }
       ++n_bad;
+      bad_row[i] = true;
       const double error = std::fabs(static_cast<double>(captured) - expected[p][i]);
       const double ratio =
           std::isfinite(error) ? error / std::max(tolerance[p][i], 1e-300) : INFINITY;
@@ -207,6 +209,7 @@ void Linear::compare() {
       }
     }
   }
+  n_bad_rows = static_cast<std::size_t>(std::count(bad_row.begin(), bad_row.end(), true));
 }
 
 std::optional<Linear> recompute(const DeepInput& input, const TensorView& weight,

@@ -92,7 +92,8 @@ struct Linear {
   std::size_t stride = 1;                       ///< every stride-th row is recomputed
   std::vector<std::vector<double>> expected;    ///< [position][rows / stride]
   std::vector<std::vector<double>> tolerance;
-  std::size_t n_bad = 0, n_compared = 0;
+  std::size_t n_bad = 0;                 ///< values
+  std::size_t n_bad_rows = 0;            ///< rows with a bad value at some position
   std::size_t worst_row = 0, worst = 0;  ///< worst[in positions]: largest error over tolerance
   double worst_ratio = 0.0;              ///< error / tolerance there
 

@@ -20,14 +20,6 @@ using model::InterventionKind;
 
 const std::vector<std::int32_t> kIds{72, 101, 75, 83, 99, 220, 86, 78, 81, 75, 67, 3};
 
-std::vector<std::string> names_of(const std::vector<MatrixModel>& models) {
-  std::vector<std::string> names;
-  for (const MatrixModel& model : models) {
-    names.emplace_back(model.name);
-  }
-  return names;
-}
-
 const MatrixModel& named_model(const std::string& name) {
   static const auto models = matrix_models();
   return *std::find_if(models.begin(), models.end(),
@@ -52,7 +44,9 @@ TEST_P(GpuMatrix, EveryFault_IsNamedWithCauseAndPlace) {
   fmt::print("{} on CUDA: {} of {} faults named with cause and place\n", which.name, ok, possible);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GpuMatrix, ::testing::ValuesIn(names_of(matrix_models())),
+// What the CUDA backend runs of the matrix's models.
+INSTANTIATE_TEST_SUITE_P(Models, GpuMatrix,
+                         ::testing::Values("demo", "qwen2", "llama", "llama3", "qwen2-q8_0"),
                          [](const auto& parameter) {
                            std::string name = parameter.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -302,12 +296,13 @@ TEST(GpuRounding, DecodeAgainstPrefill_Measured) {
   }
   fmt::print("demo: decode and prefill differ by up to {:.3g} · 2^-11 per layer of the range\n",
              worst);
+  EXPECT_LE(worst, 0.4);
   for (const char* name : {"qwen2", "llama", "llama3", "qwen2-q8_0"}) {
     worst = 0.0;
     measure(load(golden(name, "model.gguf")), list[0]);
     measure(load(golden(name, "model.gguf")), read_text(golden(name, "prompt-long.txt")));
     fmt::print("{}: by up to {:.3g} · 2^-11 per layer\n", name, worst);
-    EXPECT_LE(worst, 4.0);
+    EXPECT_LE(worst, 0.8);
   }
 }
 

@@ -230,7 +230,7 @@ TEST_P(Attention, RandomHead_AnyLength_AgreesWithReference) {
   const auto q = random_values(dim, 1, 3.0F);
   const auto k = random_values(kv_len * dim, 2);
   const auto v = random_values(kv_len * dim, 3);
-  AttentionHead head{q.data(), k.data(), v.data(), kv_len, dim, 0.37F, nullptr, nullptr, nullptr};
+  AttentionHead head{q.data(), k.data(), v.data(), kv_len, dim, 0.37F};
   std::vector<float> p1(kv_len + 1, kPoison), p2(kv_len), o1(dim + 1, kPoison), o2(dim), s1(kv_len),
       s2(kv_len);
   AttentionSummary a, b;
@@ -271,8 +271,9 @@ TEST(Attention, HugeScores_StayFinite) {
       v{1.0F, 2.0F, 3.0F, 4.0F};
   std::vector<float> probs(2), out(2);
   AttentionSummary summary;
-  attention_head({q.data(), k.data(), v.data(), 2, 2, 1.0F, nullptr, probs.data(), out.data()},
-                 &summary);
+  attention_head(
+      {q.data(), k.data(), v.data(), 2, 2, 1.0F, 0.0F, 0, nullptr, probs.data(), out.data()},
+      &summary);
   EXPECT_EQ(probs, (std::vector<float>{1.0F, 0.0F}));
   EXPECT_EQ(out, (std::vector<float>{1.0F, 2.0F}));
   EXPECT_EQ(summary.entropy, 0.0F);

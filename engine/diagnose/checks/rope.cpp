@@ -115,7 +115,10 @@ std::vector<Candidate> candidates(const DeepInput& input, int layer) {
        "apply the rotation to Q and K of every layer", with([](Rotation& r) { r.times = 0.0; })},
       {"rope-twice", "every pair is turned by twice its angle",
        "apply the rotation once: perhaps both the projection and the cache write rotate",
-       with([](Rotation& r) { r.times = 2.0; })},
+       with([](Rotation& r) {
+         r.times = 2.0;
+         r.factor *= r.factor;
+       })},
       {"rope-pairing",
        fmt::format("the dimensions are paired {} instead of {}",
                    half ? "(2i, 2i + 1)" : "(i, i + half)",

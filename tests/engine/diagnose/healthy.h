@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/engine/diagnose/diagnose_run.h"
+#include "tests/support/architectures.h"
 
 namespace layerscope::testing {
 
@@ -111,14 +112,16 @@ inline void expect_silent_at_the_limits(const std::shared_ptr<const model::Model
 }
 
 /// Random weights loop and saturate; that is how they are, not a bug.
-inline void expect_silent_golden(const std::string& name, const std::string& backend) {
-  const auto model = load(golden(name, "model.gguf"));
+inline void expect_silent_model(const std::string& name, const std::vector<std::string>& texts,
+                                const std::string& path, int context, const std::string& backend) {
+  const auto model = load(path);
   RunRequest request;
   request.backend = backend;
-  for (const char* file : {"prompt-short.txt", "prompt-long.txt"}) {
-    request.prompt = read_text(golden(name, file));
+  request.context = context;
+  for (const std::string& text : texts) {
+    request.prompt = text;
     request.tokens = 8;
-    expect_silent(diagnosed_run(model, request), name + " " + file);
+    expect_silent(diagnosed_run(model, request), name + ": " + text.substr(0, 20));
   }
   request.prompt = RunRequest().prompt;
   request.tokens = 200;
@@ -126,6 +129,13 @@ inline void expect_silent_golden(const std::string& name, const std::string& bac
   request.sampler.temperature = 1.0F;
   request.tokens = 40;
   expect_silent(diagnosed_run(model, request), name + " sampled");
+}
+
+inline void expect_silent_golden(const std::string& name, const std::string& backend) {
+  expect_silent_model(name,
+                      {read_text(any_golden(name, "prompt-short.txt")),
+                       read_text(any_golden(name, "prompt-long.txt"))},
+                      any_golden(name, "model.gguf"), 256, backend);
 }
 
 }  // namespace layerscope::testing

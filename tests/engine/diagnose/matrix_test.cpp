@@ -18,14 +18,14 @@ TEST(DetectionMatrix, EveryFault_IsNamedWithCauseAndPlace) {
   std::string header = fmt::format("{:32} {:22}", "fault", "cause");
   for (const MatrixModel& model : models) {
     loaded.push_back(load(model.path));
-    header += fmt::format(" {:>11}", model.name);
+    header += fmt::format(" {:>17}", model.name);
   }
   fmt::print("{}\n", header);
   for (const Expectation& want : expectations()) {
     std::string line = fmt::format("{:32} {:22}", want.fault, want.cause);
     for (std::size_t i = 0; i < models.size(); ++i) {
       const std::string result = verdict(loaded[i], models[i], want, "cpu");
-      line += fmt::format(" {:>11}", result);
+      line += fmt::format(" {:>17}", result);
       EXPECT_TRUE(result == "ok" || result == "n/a")
           << want.fault << " on " << models[i].name << ": " << result;
     }

@@ -20,8 +20,18 @@ TEST(Silence, DemoModel_OneTokenAndFullContext) {
 }
 
 TEST(Silence, Goldens_ShortLongAndTwoHundredTokens) {
-  for (const char* name : {"qwen2", "llama", "llama3", "qwen2-q8_0"}) {
-    expect_silent_golden(name, "cpu");
+  for (const std::string& name : golden_models()) {
+    if (undecodable_type(any_golden(name, "model.gguf")).empty()) {
+      expect_silent_golden(name, "cpu");
+    }
+  }
+}
+
+TEST(Silence, EveryArchitecture_ShortLongAndFullContext) {
+  ASSERT_GE(tiny_models().size(), 20U);
+  for (const std::string& name : tiny_models()) {
+    expect_silent_model(name, {"a", "Hello", std::string(70, 'a'), "One, two, three, four, five."},
+                        tiny(name, "model.gguf"), 128, "cpu");
   }
 }
 

@@ -383,10 +383,12 @@ CASES = {
         moe_intermediate_size=16, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[],
         rope_parameters=rope(1e6), tie_word_embeddings=False), write_qwen3moe),
     "gemma": ("gemma", lambda: T.GemmaConfig(
-        **{**BASE, "num_key_value_heads": 1}, head_dim=16, hidden_activation="gelu_pytorch_tanh",
+        **{**BASE, "num_key_value_heads": 1}, head_dim=16, rms_norm_eps=1e-2,
+        hidden_activation="gelu_pytorch_tanh",
         rope_parameters=rope(10000.0)), write_gemma),
     "gemma3": ("gemma3", lambda: T.Gemma3TextConfig(
-        **{**BASE, "num_hidden_layers": 7}, head_dim=16, sliding_window=6, query_pre_attn_scalar=16,
+        **{**BASE, "num_hidden_layers": 7}, head_dim=16, rms_norm_eps=1e-2, sliding_window=6,
+        query_pre_attn_scalar=16,
         layer_types=["sliding_attention"] * 5 + ["full_attention", "sliding_attention"],
         rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
                          "sliding_attention": rope(10000.0)}), write_gemma3),
