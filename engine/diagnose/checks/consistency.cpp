@@ -34,15 +34,16 @@ double relative_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 /// Rounding of a whole forward pass relative to the logits' spread: each of the layers' operations
-/// adds its own; measured below 40 u per layer on the healthy set. Products that round their inputs
-/// to p bits, and keys that fall to another side of a float16 step, add one such rounding per term:
-/// no more than a few u_p per layer survive the sums.
+/// adds its own; measured below 40 u per layer on the healthy set. Where products round their
+/// inputs, or keys fall to another side of a float16 step, most of that is lost in the sums:
+/// measured on a GPU, 0.36 · 2⁻¹¹ per layer with F16 and Q8_0 products (2 · 2⁻¹¹ allowed), 0.013 ·
+/// 2⁻¹¹ with float32 ones and a float16 cache (1 · 2⁻¹¹ allowed).
 double pass_tolerance(const DeepInput& input) {
   constexpr double kHalf = 0x1p-11;
   const Subject& s = input.subject;
   const double coarse = std::max(s.product_roundoff > s.unit_roundoff ? s.product_roundoff : 0.0,
                                  s.half_cache ? kHalf : 0.0);
-  return (200.0 * s.unit_roundoff + 4.0 * coarse) * (s.model->spec.n_layers + 1);
+  return (200.0 * s.unit_roundoff + coarse) * (s.model->spec.n_layers + 1);
 }
 
 void compare(const DeepInput& input, std::span<const float> a, std::span<const float> b,
