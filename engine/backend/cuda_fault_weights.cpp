@@ -139,7 +139,8 @@ Status CudaBackend::set_interventions(const model::Interventions& list) {
   Planner planner(state->memory.data());
   place_fault_space(planner, *state);
   LS_CUDA(cudaMemsetAsync(state->memory.data(), 0, state->memory.bytes(), on_.stream));
-  LS_CHECK(kernels::cuda::launch_fill({on_.stream, on_.sm_count, false}, state->ones, size(batch_), 1.0F));
+  LS_CHECK(kernels::cuda::launch_fill({on_.stream, on_.sm_count, false}, state->ones, size(batch_),
+                                      1.0F));
   LS_CUDA(cudaStreamSynchronize(on_.stream));
   faults_ = std::move(state);
   return {};
