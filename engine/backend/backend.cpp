@@ -41,6 +41,10 @@ Status Backend::set_interventions(const model::Interventions& list) {
   return {};
 }
 
+Result<std::unique_ptr<Backend>> Backend::fork(int /*context*/) const {
+  return device_error(fmt::format("the {} backend cannot be had a second time", name()));
+}
+
 bool Backend::attention_rows(int layer, int head, int first, int n, std::span<float> out,
                              std::size_t stride, const std::stop_token& stop) const {
   for (int i = 0; i < n; ++i) {

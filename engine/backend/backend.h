@@ -16,6 +16,7 @@
 #include "engine/backend/sampling.h"
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
+#include "engine/capture/rounding.h"
 #include "engine/model/interventions.h"
 #include "engine/model/model.h"
 
@@ -40,6 +41,9 @@ struct ForwardRequest {
   bool all_logits = false;            ///< logits of every token instead of the last one
   capture::Request capture;
   std::stop_token stop;
+  /// A backend that replays recorded steps (`replays_steps`) launches this one kernel by kernel
+  /// instead: the same bits, for checks that a recording is not stale.
+  bool eager = false;
   /// Where to put the distribution after the last token, if the backend summarises (see
   /// `summarise_logits`) and all_logits is off. Then the logits stay where they are and `logits`
   /// comes back empty; `last_logits` fetches them. Should it not have summarised after all,
@@ -108,9 +112,16 @@ class Backend {
   [[nodiscard]] virtual int context() const = 0;
   [[nodiscard]] virtual std::string name() const = 0;         ///< "cpu"
   [[nodiscard]] virtual std::string description() const = 0;  ///< "CPU · 2 threads"
-  /// Relative rounding error of one operation on activations (2⁻²⁴: float32). Checks derive their
-  /// tolerances from it.
-  [[nodiscard]] virtual double unit_roundoff() const { return 0x1p-24; }
+  /// How passes as they are now (faults in force or not) round. Checks derive their tolerances from
+  /// it.
+  [[nodiscard]] virtual capture::Rounding rounding() const { return {}; }
+  /// True when steps are recorded once and replayed: `ForwardRequest::eager` then takes another
+  /// path.
+  [[nodiscard]] virtual bool replays_steps() const { return false; }
+  /// Another backend of the same kind and model with empty caches of `context` slots and no
+  /// interventions; weights are shared. Error (kDevice): no memory for a second cache, or none of
+  /// this kind can be had.
+  [[nodiscard]] virtual Result<std::unique_ptr<Backend>> fork(int context) const;
   /// The most tokens that one pass takes (the best number for a long prompt, too).
   [[nodiscard]] virtual int batch_tokens() const = 0;
   /// Bytes of the caches and of work space (weights not counted).

@@ -6,6 +6,7 @@
 
 #include "engine/backend/cpu_fault_pass.h"
 #include "engine/backend/cpu_pass.h"
+#include "engine/backend/fault_plan.h"
 #include "kernels/ops.h"
 
 namespace layerscope::backend {

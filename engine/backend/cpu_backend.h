@@ -23,6 +23,9 @@ class CpuBackend final : public Backend {
                  capture::PassCapture& captured) override;
   void truncate(int length) override;
   Status set_interventions(const model::Interventions& list) override;
+  [[nodiscard]] Result<std::unique_ptr<Backend>> fork(int context) const override {
+    return create(model_, pool_.size(), context);
+  }
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
   [[nodiscard]] int context() const override { return context_; }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include "engine/backend/cpu_pass.h"
-#include "engine/model/interventions.h"
 
 namespace layerscope::backend {
 
@@ -23,15 +22,15 @@ class CpuBackend::FaultPass final : public CpuBackend::Pass {
   void alter(capture::Tap which, int layer, std::vector<float>& values) override;
 
  private:
-  [[nodiscard]] const model::Intervention* active(model::InterventionKind kind, int layer = -1,
-                                                  int head = -1) const {
-    return model::find(self_.faults_, kind, layer, head);
+  [[nodiscard]] bool active(model::InterventionKind kind, int layer = -1) const {
+    return model::find(self_.faults_, kind, layer) != nullptr;
   }
   void rotate(int layer, int head, std::size_t token, float* values) const;
   void store(int layer, std::size_t token);
   void write_slot(int layer, std::size_t token, int slot);
   void attend_head(int layer, int head, std::size_t token, float* scores, float* weights);
-  void alter_logits(std::vector<float>& logits) const;
+
+  bool written_late_ = false;  ///< the pass's token is stored after it has attended
 };
 
 }  // namespace layerscope::backend

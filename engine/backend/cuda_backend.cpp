@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "engine/backend/cuda.h"
+#include "engine/backend/cuda_fault_pass.h"
 #include "engine/base/log.h"
 
 namespace layerscope::backend::cuda {
@@ -45,16 +46,20 @@ std::size_t converted_elements(const model::Weights& weights, bool exact) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, int context, bool float32)
+CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, const BackendOptions& options,
+                         int context)
     : model_(std::move(model)),
+      options_(options),
       context_(context),
-      float32_(float32),
+      float32_(options.float32),
       batch_(std::min(kBatch, context)),
       logit_rows_(std::min(kLogitRows, context)),
       pool_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U))) {
+  options_.progress = {};
+  options_.stop = {};
   const model::DecoderSpec& spec = model_->spec;
   heads_ = {spec.n_heads, spec.n_kv_heads, spec.head_dim, (spec.head_dim + 7) / 8 * 8,
-            context,      float32};
+            context,      float32_};
   bins_ = capture::pooled_bins(spec.n_layers, spec.n_heads);
   rope_ = {spec.rope_dim > 0 ? spec.rope_pairing : kernels::RopePairing::kNone, spec.rope_dim};
 }
@@ -71,9 +76,42 @@ CudaBackend::~CudaBackend() {
 Result<std::unique_ptr<Backend>> CudaBackend::create(std::shared_ptr<const model::Model> model,
                                                      const BackendOptions& options, int context) {
   std::unique_ptr<CudaBackend> backend(
-      new CudaBackend(std::move(model), context, options.float32));  // NOLINT: private constructor
-  LS_CHECK(backend->prepare(options));
+      new CudaBackend(std::move(model), options, context));  // NOLINT: private constructor
+  LS_CHECK(backend->prepare(options, nullptr));
   return std::unique_ptr<Backend>(std::move(backend));
+}
+
+Result<std::unique_ptr<Backend>> CudaBackend::fork(int context) const {
+  BackendOptions options = options_;
+  options.row_memory = 1;  // the least: a second backend's rows are read at once
+  std::unique_ptr<CudaBackend> backend(
+      new CudaBackend(model_, options, context));  // NOLINT: private constructor
+  LS_CHECK(backend->prepare(options, this));
+  return std::unique_ptr<Backend>(std::move(backend));
+}
+
+// 4 u per operation: the runtime's expf, rsqrtf and division are within 2 units in the last place
+// (CUDA C++ Programming Guide, mathematical functions). Products of several tokens round their
+// input, and quantised weights with it, to F16 (Gemm::create). The fault pass multiplies with the
+// kernels of a decode step, which keep float32.
+capture::Rounding CudaBackend::rounding() const {
+  capture::Rounding r;
+  r.operation = r.product = 4.0 * 0x1p-24;
+  r.half_cache = !float32_;
+  const auto look = [&](const kernels::Matrix& m) {
+    const double u = m.dtype == DType::kF32 ? 0.0 : m.dtype == DType::kBF16 ? 0x1p-16 : 0x1p-10;
+    r.product = std::max(r.product, u);
+  };
+  if (float32_ || faults_ != nullptr) {
+    return r;
+  }
+  look(model_->weights.head);
+  for (const model::LayerWeights& w : model_->weights.layers) {
+    for (const kernels::Matrix* m : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down}) {
+      look(*m);
+    }
+  }
+  return r;
 }
 
 std::size_t CudaBackend::cache_size() const {
@@ -89,7 +127,8 @@ Result<std::size_t> CudaBackend::free_bytes() const {
   return free;
 }
 
-Status CudaBackend::prepare(const BackendOptions& options) {
+/// `like`: a backend of the same model whose weights are shared, or null.
+Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* like) {
   if (heads_.head_stride > 256) {
     return device_error(
         fmt::format("the CUDA backend handles heads of at most 256 dimensions, this "
@@ -108,7 +147,7 @@ Status CudaBackend::prepare(const BackendOptions& options) {
 
   Planner measure;
   static_cast<void>(place_work(measure));
-  const std::size_t weights = weight_bytes(*model_);
+  const std::size_t weights = like != nullptr ? 0 : weight_bytes(*model_);
   const std::size_t caches = cache_size();
   LS_TRY(const std::size_t free, free_bytes());
   if (weights + caches + measure.used() + kMargin > free) {
@@ -122,8 +161,12 @@ Status CudaBackend::prepare(const BackendOptions& options) {
   }
   LS_TRY(stream_, create_stream());
   on_ = {stream_.get(), sm_count, options.overlap && major >= 9};
-  LS_TRY(weights_,
-         upload_weights(*model_, stream_.get(), sm_count, options.stop, options.progress));
+  if (like != nullptr) {
+    weights_ = like->weights_;
+  } else {
+    LS_TRY(weights_,
+           upload_weights(*model_, stream_.get(), sm_count, options.stop, options.progress));
+  }
   LS_TRY(work_memory_, DeviceBuffer::create(measure.used()));
   Planner planner(work_memory_.data());
   work_ = place_work(planner);
@@ -281,7 +324,10 @@ Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& l
   if (request.chosen != nullptr) {
     *request.chosen = {};
   }
-  if (request.ids.size() == 1) {
+  if (faults_ != nullptr) {
+    steps_.clear();
+    LS_CHECK(forward_with_faults(request, logits, captured));
+  } else if (request.ids.size() == 1) {
     LS_CHECK(decode(request, logits, captured));
   } else {
     steps_.clear();
@@ -295,6 +341,9 @@ void CudaBackend::truncate(int length) {
   if (length < kv_len_) {
     steps_.clear();
     kv_len_ = std::max(length, 0);
+  }
+  if (faults_ != nullptr && kv_len_ < faults_->stuck_slot) {
+    faults_->stuck_slot = -1;
   }
 }
 

@@ -89,6 +89,7 @@ struct Step {
   int position = 0;
   capture::Tier tier = capture::Tier::kOff;
   Choosing choosing = Choosing::kNot;
+  bool eager = false;  ///< kernel by kernel instead of as a graph
   Sampling sampling;
   int follow_layer = -1, follow_head = -1;
   std::shared_ptr<const RowArena::Block> rows;
@@ -105,6 +106,10 @@ class CudaBackend final : public Backend {
   bool summarise_logits(const std::vector<bool>& usable) override;
   Status last_logits(std::vector<float>& logits) override;
   void truncate(int length) override;
+  Status set_interventions(const model::Interventions& list) override;
+  [[nodiscard]] Result<std::unique_ptr<Backend>> fork(int context) const override;
+  [[nodiscard]] capture::Rounding rounding() const override;
+  [[nodiscard]] bool replays_steps() const override { return faults_ == nullptr; }
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
   bool attention_rows(int layer, int head, int first, int n, std::span<float> out,
                       std::size_t stride, const std::stop_token& stop) const override;
@@ -127,10 +132,14 @@ class CudaBackend final : public Backend {
     int chunk = 64;
     int n = 1;
   };
-  CudaBackend(std::shared_ptr<const model::Model> model, int context, bool float32);
+  CudaBackend(std::shared_ptr<const model::Model> model, const BackendOptions& options,
+              int context);
+
+  struct FaultState;
+  class FaultPass;
 
   // cuda_backend.cpp
-  Status prepare(const BackendOptions& options);
+  Status prepare(const BackendOptions& options, const CudaBackend* like);
   Status place_caches(const BackendOptions& options);
   Result<std::size_t> free_bytes() const;
   [[nodiscard]] std::size_t cache_size() const;
@@ -203,6 +212,11 @@ class CudaBackend final : public Backend {
   [[nodiscard]] kernels::cuda::SoftmaxCapture softmax_capture(int layer, int begin,
                                                               capture::Tier tier) const;
 
+  // cuda_fault_pass.cpp, cuda_fault_weights.cpp
+  Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
+                             capture::PassCapture& captured);
+  void place_fault_space(Planner& planner, FaultState& state) const;
+
   // cuda_capture.cpp
   Status make_entries();
   Status download(void* to, const void* from, std::size_t bytes) const;
@@ -216,6 +230,7 @@ class CudaBackend final : public Backend {
                     capture::PassCapture& captured) const;
 
   std::shared_ptr<const model::Model> model_;
+  BackendOptions options_;
   int context_;
   bool float32_;
   int batch_;
@@ -255,6 +270,8 @@ class CudaBackend final : public Backend {
   std::vector<capture::PooledRows> pass_pooled_;
   Stream copy_stream_;
   std::array<Event, 2> group_ready_, group_copied_;  ///< by Group::turn
+
+  std::unique_ptr<FaultState> faults_;  ///< null: nothing is done wrong, the fast path runs
 };
 
 }  // namespace layerscope::backend::cuda

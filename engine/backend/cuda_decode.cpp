@@ -181,6 +181,7 @@ Step CudaBackend::make_step(const ForwardRequest& request, int position, std::in
   step.position = position;
   step.tier = request.capture.tier;
   step.choosing = choosing(request);
+  step.eager = request.eager;
   if (step.choosing != Choosing::kNot) {
     step.sampling = *request.sampling;
   }
@@ -197,8 +198,6 @@ Status CudaBackend::begin_step(Step step) {
   step.number = next_step_;
   const std::size_t at = step.number % kStepSlots;
   LS_CUDA(cudaEventSynchronize(step_done_[at].get()));
-  LS_TRY(cudaGraphExec_t const graph,
-         step_graph(splits_for(step.position + 1), step.tier, step.choosing));
   StepState& in = reinterpret_cast<StepState*>(step_.data())[at];
   in = {};
   in.token = step.token;
@@ -216,7 +215,13 @@ Status CudaBackend::begin_step(Step step) {
     in.follow_row = step.follow_layer * spec.n_heads + step.follow_head;
   }
   in.sampling = step_sampling(step.sampling, step.position);
-  LS_CUDA(cudaGraphLaunch(graph, on_.stream));
+  const Splits splits = splits_for(step.position + 1);
+  if (step.eager) {
+    LS_CHECK(enqueue_step(splits, std::min(step.tier, Tier::kAttention), step.choosing));
+  } else {
+    LS_TRY(cudaGraphExec_t const graph, step_graph(splits, step.tier, step.choosing));
+    LS_CUDA(cudaGraphLaunch(graph, on_.stream));
+  }
   ++next_step_;
   LS_CUDA(cudaEventRecord(step_done_[at].get(), on_.stream));
   logits_position_ = step.position;
@@ -229,6 +234,7 @@ bool CudaBackend::answers(const Step& step, const ForwardRequest& request) const
   const Choosing wanted = choosing(request);
   return step.position == request.position && step.token == request.ids[0] &&
          step.tier == request.capture.tier && step.choosing == wanted &&
+         step.eager == request.eager &&
          (wanted == Choosing::kNot || step.sampling == *request.sampling);
 }
 

@@ -271,8 +271,9 @@ Result<DeviceWeights> upload_weights(const model::Model& model, cudaStream_t str
                                      const std::stop_token& stop,
                                      const std::function<void(double)>& progress) {
   DeviceWeights w;
-  LS_TRY(w.memory, DeviceBuffer::create(weight_bytes(model)));
-  Layout layout(w.memory.data());
+  LS_TRY(DeviceBuffer memory, DeviceBuffer::create(weight_bytes(model)));
+  w.memory = std::make_shared<const DeviceBuffer>(std::move(memory));
+  Layout layout(w.memory->data());
   layout.place(model, w);
   LS_TRY(const std::unique_ptr<Ring> ring, Ring::create(stream));
   for (const Layout::VectorJob& job : layout.vectors) {

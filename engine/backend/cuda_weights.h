@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <vector>
 
@@ -27,8 +28,9 @@ struct DeviceLayer {
   const float* ffn_norm = nullptr;
 };
 
+/// Views into one allocation. Copies share it, so that a second backend takes no second one.
 struct DeviceWeights {
-  DeviceBuffer memory;
+  std::shared_ptr<const DeviceBuffer> memory;
   DeviceMatrix embedding, head;
   const float* output_norm = nullptr;
   const double* inv_freq = nullptr;

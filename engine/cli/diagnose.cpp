@@ -27,6 +27,7 @@ struct DiagnoseOptions {
   std::string model, truth, prompt, html;
   std::vector<std::string> faults;
   int tokens = 8;
+  int every = 0;
   bool chat = false, json = false;
 };
 
@@ -45,11 +46,11 @@ Result<std::string> fed_text(const DiagnoseOptions& options,
 }
 
 /// Generates with the live checks on. A model so broken that nothing can be sampled ends early.
-Status generate(session::Generator& generator, session::Diagnosis& diagnosis, int tokens,
-                std::string& output) {
+Status generate(session::Generator& generator, session::Diagnosis& diagnosis,
+                const DiagnoseOptions& options, std::string& output) {
   const auto& tokenizer = generator.model().tokenizer;
   tokenizer::StreamDecoder decoder(tokenizer);
-  for (int i = 0; i < tokens; ++i) {
+  for (int i = 0; i < options.tokens; ++i) {
     if (generator.backend().kv_len() >= generator.backend().context()) {
       break;
     }
@@ -59,6 +60,9 @@ Status generate(session::Generator& generator, session::Diagnosis& diagnosis, in
     }
     LS_CHECK(generator.append(id.value(), capture::Origin::kSampled, {}));
     diagnosis.observe();
+    if (options.every > 0 && (i + 1) % options.every == 0) {
+      LS_CHECK(diagnosis.deepen({}));
+    }
     if (tokenizer->is_end(id.value())) {
       break;
     }
@@ -115,18 +119,13 @@ Status diagnose_model(const DiagnoseOptions& options) {
   if (ids.empty()) {
     return invalid_input("the prompt is empty; write something to evaluate");
   }
-  session::Diagnosis diagnosis(generator, [&](int context) {
-    backend::BackendOptions wanted{options.common.backend, options.common.threads, context,
-                                   options.common.gpu};
-    wanted.float32 = options.common.float32;
-    wanted.row_memory = 1;  // the least: its rows are read at once
-    return backend::create_backend(model, wanted);
-  });
+  session::Diagnosis diagnosis(generator,
+                               [&](int context) { return generator.backend().fork(context); });
   diagnosis.start(ids.size(), text);
   LS_CHECK(generator.evaluate(ids, false, {}));
   diagnosis.observe();
   std::string output;
-  LS_CHECK(generate(generator, diagnosis, options.tokens, output));
+  LS_CHECK(generate(generator, diagnosis, options, output));
   LS_CHECK(diagnosis.deepen({}));
   return print(options, generator, diagnosis, text, output);
 }
@@ -143,6 +142,10 @@ Runner add_diagnose(CLI::App& app) {
   command->add_option("--tokens", options->tokens, "tokens to generate")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();
+  command
+      ->add_option("--every", options->every,
+                   "replay and recompute after every so many tokens as well, not only at the end")
+      ->check(CLI::Range(0, 1000000));
   command->add_option("--fault", options->faults, "inject NAME[:ARG] on purpose (may be repeated)")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

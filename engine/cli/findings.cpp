@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/diagnose/thresholds.h"
 #include "engine/session/diagnosis.h"
 
 namespace layerscope::cli {
@@ -124,7 +125,8 @@ constexpr const char* kStyle =
 std::string finding_text(const Finding& f) {
   std::string text = fmt::format("{}: {} ({})\n  {}\n", diagnose::severity_name(f.severity),
                                  f.cause, session::place_text(f), f.message);
-  text += fmt::format("  measured {:.6g}, threshold {:.6g}\n", f.value, f.threshold);
+  text += fmt::format("  measured {:.6g}, threshold {:.6g} ({})\n", f.value, f.threshold,
+                      diagnose::thresholds::source_of(f.check));
   for (const std::string& line : f.related) {
     text += fmt::format("  {}\n", line);
   }
@@ -149,10 +151,10 @@ std::string findings_html(const std::vector<Finding>& findings, const ReportCont
   for (const Finding& f : findings) {
     page += fmt::format(
         "<article class=\"{0}\"><h2>{0}: {1}</h2><p class=\"place\">{2}</p><p>{3}</p>"
-        "<p class=\"small\">measured {4:.6g}, threshold {5:.6g} · look at {6}</p>{7}",
+        "<p class=\"small\">measured {4:.6g}, threshold {5:.6g} ({8}) · look at {6}</p>{7}",
         diagnose::severity_name(f.severity), escaped(f.cause), escaped(session::place_text(f)),
         escaped(f.message), f.value, f.threshold, escaped(evidence_text(f.evidence)),
-        picture(f.evidence));
+        picture(f.evidence), escaped(std::string(diagnose::thresholds::source_of(f.check))));
     for (const std::string& line : f.related) {
       page += fmt::format("<p class=\"small\">{}</p>", escaped(line));
     }

@@ -28,7 +28,7 @@ class Explainer {
       const Dot d = dot(row, x_);
       const double b = with_bias && !l_.bias.empty() ? static_cast<double>(l_.bias[r]) : 0.0;
       values.push_back(d.sum + b);
-      tolerance.push_back(4.0 * l_.bound * (d.magnitude + std::fabs(b)) + 1e-30);
+      tolerance.push_back(4.0 * l_.bound[l_.worst] * (d.magnitude + std::fabs(b)) + 1e-30);
     }
     finish.apply(values, tolerance);
     std::size_t good = 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/base/half.h"
 #include "engine/diagnose/thresholds.h"
 
 namespace layerscope::diagnose {
@@ -36,6 +37,15 @@ bool all_finite(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
 
+std::vector<float> as_half(std::span<const float> values) {
+  std::vector<float> rounded;
+  rounded.reserve(values.size());
+  for (const float v : values) {
+    rounded.push_back(f16_to_f32(f32_to_f16(v)));
+  }
+  return rounded;
+}
+
 double mean_square(std::span<const float> values) {
   double sum = 0.0;
   for (const float v : values) {
@@ -57,6 +67,11 @@ std::vector<float> tensor_values(const model::Model& model, const std::string& n
   }
   auto values = format::decode_values(*tensor, 0, tensor->n_elements);
   return values.ok() ? std::move(values).value() : std::vector<float>{};
+}
+
+double product_roundoff(const DeepInput& input, int position) {
+  return input.captures.pass(position).captured.n_tokens > 1 ? input.subject.product_roundoff
+                                                             : input.subject.unit_roundoff;
 }
 
 TensorView whole_tensor(const format::TensorInfo& tensor) {
@@ -214,14 +229,16 @@ std::optional<Linear> recompute(const DeepInput& input, const TensorView& weight
   }
   linear.expected.resize(n);
   linear.tolerance.resize(n);
-  linear.bound = thresholds::dot(weight.cols, input.subject.unit_roundoff);
+  for (const int position : linear.positions) {
+    linear.bound.push_back(thresholds::dot(weight.cols, product_roundoff(input, position)));
+  }
   for (std::size_t r = 0; r < weight.rows; r += linear.stride) {
     const std::vector<float> row = weight.row(r);
     const double b = linear.bias.empty() ? 0.0 : static_cast<double>(linear.bias[r]);
     for (std::size_t p = 0; p < n; ++p) {
       const Dot d = dot(row, linear.in[p]);
       linear.expected[p].push_back(d.sum + b);
-      linear.tolerance[p].push_back(linear.bound * (d.magnitude + std::fabs(b)) + 1e-30);
+      linear.tolerance[p].push_back(linear.bound[p] * (d.magnitude + std::fabs(b)) + 1e-30);
     }
   }
   for (std::size_t p = 0; p < n; ++p) {

@@ -23,6 +23,8 @@ Dot dot(std::span<const float> a, std::span<const float> b);
 /// anything beyond float32 of that sign.
 bool agrees(float captured, double expected, double tolerance);
 bool all_finite(std::span<const float> values);
+/// Rounded to float16 and back.
+std::vector<float> as_half(std::span<const float> values);
 /// Root mean square in float64.
 double mean_square(std::span<const float> values);
 
@@ -30,6 +32,9 @@ double mean_square(std::span<const float> values);
 std::vector<float> tensor_row(const format::TensorInfo& tensor, std::size_t r);
 /// A whole tensor of the file; empty when it has none of that name.
 std::vector<float> tensor_values(const model::Model& model, const std::string& name);
+
+/// Roundoff of products in the pass that evaluated a position.
+double product_roundoff(const DeepInput& input, int position);
 
 using model::layer_tensor;
 
@@ -83,7 +88,7 @@ struct Linear {
   Finish finish;
   std::vector<int> positions;
   std::vector<std::span<const float>> in, out;  ///< per position; inputs are finite
-  double bound = 0.0;                           ///< tolerance per unit of Σ|w·x|
+  std::vector<double> bound;                    ///< per position: tolerance per unit of Σ|w·x|
   std::size_t stride = 1;                       ///< every stride-th row is recomputed
   std::vector<std::vector<double>> expected;    ///< [position][rows / stride]
   std::vector<std::vector<double>> tolerance;

@@ -250,11 +250,8 @@ Status Session::Worker::load(const std::string& path) {
   generator_->capture = state_.capture;
   generator_->attention_budget =
       generator_->backend().row_capacity() > 0 ? ~std::uint64_t{0} : options_.attention_budget;
-  diagnosis_ = std::make_unique<Diagnosis>(*generator_, [this, model](int context) {
-    backend::BackendOptions again = backend_options(context);
-    again.row_memory = 1;  // the least: its rows are read at once
-    return backend::create_backend(model, again);
-  });
+  diagnosis_ = std::make_unique<Diagnosis>(
+      *generator_, [this](int context) { return generator_->backend().fork(context); });
   state_.model = make_model_info(*model);
   state_.faults.clear();
   take_findings();

@@ -27,6 +27,9 @@ ScoreSamples::ScoreSamples(const DeepInput& input, int layer)
       break;
     }
     ++history_;
+    if (input.subject.half_cache) {
+      keys_.push_back(as_half(k));
+    }
   }
 }
 
@@ -37,12 +40,16 @@ bool ScoreSamples::has_history(int position) const {
 
 int ScoreSamples::own_kv(int head) const { return head / spec_.heads_per_kv(); }
 
+std::span<const float> ScoreSamples::cached_key(int slot) const {
+  return keys_.empty() ? input_.captures.row(Tap::kKRope, layer_, slot)
+                       : std::span<const float>(keys_[static_cast<std::size_t>(slot)]);
+}
+
 ScoreSamples::Score ScoreSamples::raw_score(const Row& row, int slot, int kv_head) const {
   const auto width = static_cast<std::size_t>(spec_.head_dim);
   const auto q = input_.captures.row(Tap::kQRope, layer_, row.position)
                      .subspan(static_cast<std::size_t>(row.head) * width, width);
-  const auto k = input_.captures.row(Tap::kKRope, layer_, slot)
-                     .subspan(static_cast<std::size_t>(kv_head) * width, width);
+  const auto k = cached_key(slot).subspan(static_cast<std::size_t>(kv_head) * width, width);
   const Dot d = dot(q, k);
   const auto scale = static_cast<double>(spec_.attention_scale);
   const double u = input_.subject.unit_roundoff;

@@ -45,6 +45,7 @@ class ScoreSamples {
   [[nodiscard]] Score score(const Row& row, int slot, int kv_head) const;
   [[nodiscard]] bool fits(const Row& row, int key, int slot, int kv_head) const;
   [[nodiscard]] int own_kv(int head) const;
+  [[nodiscard]] std::span<const float> cached_key(int slot) const;
   [[nodiscard]] int first_key(const Row& row) const {
     return spec_.first_key(layer_, row.position);
   }
@@ -59,7 +60,8 @@ class ScoreSamples {
   const DeepInput& input_;
   const model::DecoderSpec& spec_;
   int layer_;
-  int history_ = 0;  ///< positions [0, history_) have a finite K
+  int history_ = 0;                       ///< positions [0, history_) have a finite K
+  std::vector<std::vector<float>> keys_;  ///< [history_], as the cache holds them, where rounded
   std::vector<Row> wrong_;
 };
 

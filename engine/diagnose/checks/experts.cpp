@@ -120,7 +120,7 @@ class ExpertCheck {
       expected = shares_of(logits, chosen, normalise);
       for (std::size_t i = 0; i < shares.size(); ++i) {
         const double tolerance =
-            2.0 * thresholds::probability(std::log(expected[i]), u) * expected[i];
+            2.0 * thresholds::probability(std::log(expected[i]), 0.0, u) * expected[i];
         if (!agrees(shares[i], expected[i], tolerance)) {
           return false;
         }

@@ -17,12 +17,14 @@ using capture::Tap;
 struct BadRows {
   std::size_t n = 0, padded = 0, compared_padded = 0;
   std::size_t zero = 0, first = 0, last = 0;
-  bool constant = true;  ///< every wrong row holds one value at every position
+  bool constant = true;  ///< every wrong row holds one value
+  bool stale = false;    ///< every wrong row holds its value at all captured positions
 };
 
 BadRows bad_rows(const Linear& l, const std::vector<bool>& usable) {
   BadRows bad;
   float value = 0.0F;
+  bad.stale = l.positions.size() > 1;
   for (std::size_t i = 0; i < l.expected[l.worst].size(); ++i) {
     const std::size_t r = i * l.stride;
     const bool pad = r >= usable.size() || !usable[r];
@@ -36,6 +38,8 @@ BadRows bad_rows(const Linear& l, const std::vector<bool>& usable) {
       value = captured;
     }
     bad.constant = bad.constant && captured == value;
+    bad.stale = bad.stale && std::all_of(l.out.begin(), l.out.end(),
+                                         [&](const auto& row) { return row[r] == captured; });
     bad.last = r;
     ++bad.n;
     bad.padded += pad ? 1U : 0U;
@@ -52,7 +56,7 @@ bool is_head(const Linear& l, const format::TensorInfo& other) {
   for (std::size_t r = 0; r < rows; r += l.stride) {
     const Dot d = dot(tensor_row(other, r), l.in[l.worst]);
     values.push_back(d.sum);
-    tolerance.push_back(4.0 * l.bound * d.magnitude + 1e-30);
+    tolerance.push_back(4.0 * l.bound[l.worst] * d.magnitude + 1e-30);
   }
   l.finish.apply(values, tolerance);
   std::size_t good = 0;
@@ -106,6 +110,14 @@ void explain_head(const model::Model& model, const Linear& l, Finding& f) {
         fmt::format("{} rows from {} to {} all hold {:.4g} and are not products of final_norm",
                     bad.n, bad.first, bad.last, l.out[l.worst][bad.first]);
     f.advice = "the grid of the head's product does not cover every row of the vocabulary";
+    return;
+  }
+  if (bad.stale && bad.n > 0) {
+    f.cause = "head-rows-stale";
+    f.message = fmt::format(
+        "{} rows from {} to {} keep their values from token to token, whatever final_norm is",
+        bad.n, bad.first, bad.last);
+    f.advice = "these rows are left from an earlier pass: compute all of them, every time";
     return;
   }
   if (!model.weights.tied_head && embedding != nullptr && is_head(l, *embedding)) {
