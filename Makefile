@@ -16,7 +16,7 @@ help:
 	@echo "make build     both executables, in build/"
 	@echo "make run       build, then the main job on the demo model"
 	@echo "make test      every test that needs no GPU"
-	@echo "make bench     CPU benchmarks         make gpu-test  tests that need a GPU"
+	@echo "make bench     benchmarks (GPU too)   make gpu-test  tests that need a GPU"
 	@echo "make sanitize  unit tests under AddressSanitizer, then ThreadSanitizer"
 	@echo "make format    clang-format in place  make clean     remove build folders"
 
@@ -49,7 +49,8 @@ bench: deps-test
 	@for program in $(BUILD)/bench/bench_*; do \
 	  [ -x "$$program" ] || { echo "No benchmarks yet."; break; }; \
 	  "$$program" --benchmark_repetitions=5 --benchmark_report_aggregates_only=true || exit 1; done
-	@command -v nvidia-smi >/dev/null 2>&1 || echo "No GPU here: CPU benchmarks only."
+	@$(CMAKE) --build $(BUILD) --target layerscope-cli make_model
+	@$(TOOLS)/gpu_bench.sh $(BUILD)
 
 gpu-test:
 	@if ! command -v nvidia-smi >/dev/null 2>&1 || ! nvidia-smi -L >/dev/null 2>&1; then \

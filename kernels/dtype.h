@@ -1,7 +1,9 @@
 // The tensor element types of model files: one table, used by readers, kernels and the inspector.
 //
-// Numbers, block sizes and byte counts follow the GGUF specification (`ggml_type`). Adding a type
-// that can be computed with means: `decodable` here, a `dequant` case in kernels/cpu, a test block.
+// Numbers, block sizes and byte counts follow the GGUF specification (`ggml_type`). Adding a
+// quantised type that can be computed with means: `decodable` in the table, its BlockFormat in
+// kernels/block_formats.h, golden blocks in tests/golden/blocks. Every backend then runs it; fast
+// products are added beside (kernels/cpu/matmul_formats.h, `resident_dtype` of kernels/cuda).
 #pragma once
 
 #include <cstddef>
@@ -45,6 +47,16 @@ enum class DType : std::uint32_t {
   kTQ1_0 = 34,
   kTQ2_0 = 35,
   kMXFP4 = 39,
+  // Types that only safetensors have. The numbers are ours and never stand in a file.
+  kU8 = 1000,
+  kU16,
+  kU32,
+  kU64,
+  kBool,
+  kC64,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E8M0,
 };
 
 struct DTypeInfo {
@@ -55,7 +67,7 @@ struct DTypeInfo {
   bool decodable;             ///< Kernels can compute with it.
 };
 
-/// The table's row for a raw type number, or nothing for an unknown one.
+/// The table's row for a GGUF type number, or nothing for an unknown one.
 std::optional<DTypeInfo> find_dtype(std::uint32_t raw);
 
 /// The table's row for a known type.

@@ -46,6 +46,11 @@ void matmul(ThreadPool& pool, const Product* products, std::size_t n_products, c
 /// summed in float64. May alias.
 void rms_norm(const float* x, const float* weight, std::size_t n, float eps, float* out);
 
+/// out[i] = (x[i] − mean) · weight[i] / sqrt(variance + eps) + bias[i], one row (Ba et al. 2016);
+/// mean and variance are summed in float64. `bias` may be null. May alias.
+void layer_norm(const float* x, const float* weight, const float* bias, std::size_t n, float eps,
+                float* out);
+
 /// How rotary embedding pairs the dimensions of a head (Su et al. 2021).
 enum class RopePairing : std::uint8_t {
   kNone,
@@ -57,18 +62,41 @@ enum class RopePairing : std::uint8_t {
 /// head stays as it is. cos/sin come from `rope_angles`.
 void rope_apply(float* head, const float* cos_sin, std::size_t dim, RopePairing pairing);
 
-/// cos_sin[2i], cos_sin[2i + 1] = cos, sin of position · inv_freq[i], i < n_pairs (float64 inside).
-void rope_angles(std::int32_t position, const double* inv_freq, std::size_t n_pairs,
-                 float* cos_sin);
+/// cos_sin[2i], cos_sin[2i + 1] = factor · cos, factor · sin of position · inv_freq[i], i < n_pairs
+/// (float64 inside). The factor is YaRN's and LongRoPE's attention factor.
+void rope_angles(std::int32_t position, const double* inv_freq, std::size_t n_pairs, float* cos_sin,
+                 double factor = 1.0);
 
 /// out[i] = silu(gate[i]) · up[i], silu(x) = x / (1 + e^−x) (Shazeer 2020). May alias.
 void swiglu(const float* gate, const float* up, std::size_t n, float* out);
+
+/// What stands between the two matrices of a feed-forward.
+enum class Activation : std::uint8_t {
+  kSilu,      ///< x / (1 + e^−x)
+  kGeluTanh,  ///< x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))) (Hendrycks & Gimpel 2016)
+  kGelu,      ///< x/2 · (1 + erf(x/√2))
+};
+
+/// out[i] = activation(gate[i]) · up[i]; without the factor where `up` is null. May alias.
+void activate(Activation kind, const float* gate, const float* up, std::size_t n, float* out);
+
+/// x[i] = cap · tanh(x[i] / cap), which stays within ±cap (Gemma 2)
+void soft_cap(float* x, std::size_t n, float cap);
+
+/// x[i] *= factor
+void scale_in_place(float* x, std::size_t n, float factor);
+
+/// Picks the `k` largest of n router logits (ties: the first), largest first, and their soft-max
+/// probabilities over all n; `normalise` divides them by their sum (Jiang et al. 2024).
+void route_experts(const float* logits, std::size_t n, std::size_t k, bool normalise,
+                   std::int32_t* chosen, float* weights);
 
 /// x[i] += y[i]
 void add_in_place(float* x, const float* y, std::size_t n);
 
 /// Attention of one query head over `kv_len` keys (Vaswani et al. 2017):
-/// probs[j] = softmax_j(scale · q · k_j), out = Σ_j probs[j] · v_j.
+/// probs[j] = softmax_j(cap(scale · q · k_j)), out = Σ_j probs[j] · v_j. Keys before `first_key`
+/// are outside the sliding window (Beltagy et al. 2020): score −∞, probability 0, never read.
 struct AttentionHead {
   const float* q = nullptr;  ///< [head_dim]
   const float* k = nullptr;  ///< [kv_len][head_dim]
@@ -76,9 +104,11 @@ struct AttentionHead {
   std::size_t kv_len = 0;    ///< ≥ 1
   std::size_t head_dim = 0;
   float scale = 1.0F;
-  float* scores = nullptr;  ///< [kv_len], optional: keeps the scaled scores
-  float* probs = nullptr;   ///< [kv_len], required
-  float* out = nullptr;     ///< [head_dim]; null: only the probabilities
+  float soft_cap = 0.0F;      ///< scores become cap · tanh(score / cap); 0: none
+  std::size_t first_key = 0;  ///< < kv_len
+  float* scores = nullptr;    ///< [kv_len], optional: keeps the scaled, capped scores
+  float* probs = nullptr;     ///< [kv_len], required
+  float* out = nullptr;       ///< [head_dim]; null: only the probabilities
 };
 
 /// What the attention row shows; computed by `attention_head` at no extra pass over K or V.
@@ -107,7 +137,10 @@ RowStats row_stats(const float* x, std::size_t n);
 namespace reference {
 void matmul(const Product& product, const float* x, std::size_t n_tokens, std::size_t cols);
 void rms_norm(const float* x, const float* weight, std::size_t n, float eps, float* out);
+void layer_norm(const float* x, const float* weight, const float* bias, std::size_t n, float eps,
+                float* out);
 void swiglu(const float* gate, const float* up, std::size_t n, float* out);
+void activate(Activation kind, const float* gate, const float* up, std::size_t n, float* out);
 void attention_head(const AttentionHead& head, AttentionSummary* summary);
 RowStats row_stats(const float* x, std::size_t n);
 }  // namespace reference

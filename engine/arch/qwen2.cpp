@@ -10,6 +10,7 @@ Result<model::DecoderSpec> read_qwen2(const format::ModelFile& file) {
   LS_TRY(model::DecoderSpec spec, read_common_spec(file, "qwen2"));
   spec.rope_pairing = kernels::RopePairing::kHalf;
   spec.needs_qkv_bias = true;
+  LS_CHECK(read_window(file, spec, [](int /*layer*/) { return true; }));
   return spec;
 }
 

@@ -8,6 +8,8 @@
 
 #include "engine/backend/cpu_backend.h"
 #include "engine/backend/cuda.h"
+#include "engine/backend/cuda_support.h"
+#include "engine/base/log.h"
 
 namespace layerscope::backend {
 namespace {
@@ -62,6 +64,41 @@ Status Backend::set_interventions(const model::Interventions& list) {
   return {};
 }
 
+Result<std::unique_ptr<Backend>> Backend::fork(int /*context*/) const {
+  return device_error(fmt::format("the {} backend cannot be had a second time", name()));
+}
+
+bool Backend::attention_rows(int layer, int head, int first, int n, std::span<float> out,
+                             std::size_t stride, const std::stop_token& stop) const {
+  for (int i = 0; i < n; ++i) {
+    if (stop.stop_requested()) {
+      return false;
+    }
+    attention_row(
+        layer, head, first + i,
+        out.subspan(static_cast<std::size_t>(i) * stride, static_cast<std::size_t>(first + i) + 1));
+  }
+  return true;
+}
+
+Status Backend::captured_row(const capture::TokenFrame& frame, int layer, int head,
+                             std::span<float> out) const {
+  const std::span<const float> row = frame.attention_row(layer, head);
+  if (row.empty() || row.size() != out.size()) {
+    return usage_error(fmt::format("no attention row of layer {} head {} is kept for position {}",
+                                   layer, head, frame.position));
+  }
+  std::copy(row.begin(), row.end(), out.begin());
+  return {};
+}
+
+Status recover_device(int gpu) { return recover_cuda_device(gpu); }
+
+std::jthread warm_up(const BackendOptions& options) {
+  return options.kind == "cpu" ? std::jthread()
+                               : std::jthread([gpu = options.gpu] { warm_up_cuda(gpu); });
+}
+
 std::vector<DeviceInfo> list_devices(int threads) {
   const int n =
       threads > 0 ? threads : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -86,11 +123,25 @@ Result<std::unique_ptr<Backend>> create_backend(std::shared_ptr<const model::Mod
   }
   const int context =
       options.context > 0 ? options.context : std::min(model->spec.train_context, kDefaultContext);
+  if (context > model->spec.train_context && model->spec.learned_positions) {
+    return usage_error(
+        fmt::format("a context of {} tokens is more than the model's {} learned positions", context,
+                    model->spec.train_context));
+  }
+  std::string note;
   if (options.kind == "cuda" ||
       (options.kind == "auto" && (options.gpu > 0 || list_cuda_devices().front().usable))) {
-    return create_cuda_backend(std::move(model), options, context);
+    const std::string missing = cuda_does_not_run(*model);
+    if (missing.empty()) {
+      return create_cuda_backend(std::move(model), options, context);
+    }
+    note = fmt::format("the cuda backend does not run {} yet", missing);
+    if (options.kind == "cuda") {
+      return device_error(note + "; use --backend cpu, or auto, which falls back to the CPU");
+    }
+    spdlog::warn("{}: {}; running on the CPU", model->file->path, note);
   }
-  return CpuBackend::create(std::move(model), options.threads, context);
+  return CpuBackend::create(std::move(model), options.threads, context, std::move(note));
 }
 
 }  // namespace layerscope::backend

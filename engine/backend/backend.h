@@ -10,15 +10,31 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "engine/backend/sampling.h"
 #include "engine/base/result.h"
 #include "engine/capture/cache_stats.h"
 #include "engine/capture/frame.h"
+#include "engine/capture/rounding.h"
 #include "engine/model/interventions.h"
 #include "engine/model/model.h"
 
 namespace layerscope::backend {
+
+/// A token that a backend chose.
+struct Chosen {
+  std::int32_t id = -1;    ///< negative: the caller has to choose
+  std::int32_t rank = -1;  ///< in the distribution; −1: not known
+  float logit = 0.0F;
+};
+
+/// Replaces the residual stream before a layer: to see whether the rest is right.
+struct Splice {
+  int layer = 0;                    ///< its input
+  std::span<const float> residual;  ///< [tokens of the pass, hidden]
+};
 
 struct ForwardRequest {
   std::span<const std::int32_t> ids;  ///< at least one
@@ -26,11 +42,23 @@ struct ForwardRequest {
   bool all_logits = false;            ///< logits of every token instead of the last one
   capture::Request capture;
   std::stop_token stop;
+  /// A backend that replays recorded steps (`replays_steps`) launches this one kernel by kernel
+  /// instead: the same bits, for checks that a recording is not stale.
+  bool eager = false;
   /// Where to put the distribution after the last token, if the backend summarises (see
   /// `summarise_logits`) and all_logits is off. Then the logits stay where they are and `logits`
   /// comes back empty; `last_logits` fetches them. Should it not have summarised after all,
   /// `logits` is filled as usual.
   capture::LogitSummary* summary = nullptr;
+  /// How the token after the last one will be chosen, for backends that choose it themselves: they
+  /// put it into `*chosen`. Needs `summary`.
+  const Sampling* sampling = nullptr;
+  Chosen* chosen = nullptr;
+  /// So many of the chosen tokens will be asked for next if nothing intervenes: a backend may
+  /// evaluate them ahead. A pass that asks for something else discards what was done ahead.
+  int ahead = 0;
+  /// Only the CPU backend splices; others refuse (kUsage).
+  std::span<const Splice> splices = {};
 };
 
 class Backend {
@@ -49,7 +77,7 @@ class Backend {
   virtual bool summarise_logits(const std::vector<bool>& /*usable*/) { return false; }
 
   /// The logits after the last token of the latest pass, if its `logits` came back empty.
-  virtual Status last_logits(std::vector<float>& /*logits*/) const {
+  virtual Status last_logits(std::vector<float>& /*logits*/) {
     return internal_error("this backend keeps no logits");
   }
 
@@ -78,6 +106,21 @@ class Backend {
   virtual Status cache_slot(int layer, int kv_head, int slot, std::vector<float>& key,
                             std::vector<float>& value) const;
 
+  /// The same for queries [first, first + n): out[i · stride + k], keys after the query untouched.
+  /// False when `stop` ended it before it was complete.
+  virtual bool attention_rows(int layer, int head, int first, int n, std::span<float> out,
+                              std::size_t stride, const std::stop_token& stop) const;
+
+  /// The row of one head as it was captured with `frame`, wherever it is kept: `position + 1`
+  /// probabilities. Errors (kUsage): it was not captured, or no longer kept.
+  virtual Status captured_row(const capture::TokenFrame& frame, int layer, int head,
+                              std::span<float> out) const;
+
+  /// Memory for captured rows, where the backend keeps them; 0 when they go to the host.
+  [[nodiscard]] virtual std::uint64_t row_capacity() const { return 0; }
+  /// What the rows of one token take there.
+  [[nodiscard]] virtual std::uint64_t row_bytes(int /*position*/) const { return 0; }
+
   /// What the following passes do wrong on purpose (kinds that the model or the forward pass obeys;
   /// others are ignored). An empty list restores the path without faults, bit for bit. Errors
   /// (kUsage): a kind that this backend does not implement, or that does not fit the model; the
@@ -88,9 +131,16 @@ class Backend {
   [[nodiscard]] virtual int context() const = 0;
   [[nodiscard]] virtual std::string name() const = 0;         ///< "cpu"
   [[nodiscard]] virtual std::string description() const = 0;  ///< "CPU · 2 threads"
-  /// Relative rounding error of one operation on activations (2⁻²⁴: float32). Checks derive their
-  /// tolerances from it.
-  [[nodiscard]] virtual double unit_roundoff() const { return 0x1p-24; }
+  /// How passes as they are now (faults in force or not) round. Checks derive their tolerances from
+  /// it.
+  [[nodiscard]] virtual capture::Rounding rounding() const { return {}; }
+  /// True when steps are recorded once and replayed: `ForwardRequest::eager` then takes another
+  /// path.
+  [[nodiscard]] virtual bool replays_steps() const { return false; }
+  /// Another backend of the same kind and model with empty caches of `context` slots and no
+  /// interventions; weights are shared. Error (kDevice): no memory for a second cache, or none of
+  /// this kind can be had.
+  [[nodiscard]] virtual Result<std::unique_ptr<Backend>> fork(int context) const;
   /// The most tokens that one pass takes (the best number for a long prompt, too).
   [[nodiscard]] virtual int batch_tokens() const = 0;
   /// Bytes of the caches and of work space (weights not counted).
@@ -108,6 +158,9 @@ struct BackendOptions {
   /// CUDA, compute capability ≥ 9.0: kernels of a decode step may start while the one before
   /// drains. The results are the same bits; the switch is there to show that.
   bool overlap = true;
+  /// CUDA: bytes of GPU memory for captured attention rows; 0: what the context needs, at most half
+  /// of what is free.
+  std::uint64_t row_memory = 0;
   std::function<void(double)> progress = {};  ///< upload of the weights, 0…1
   std::stop_token stop = {};                  ///< of the upload
 };
@@ -120,6 +173,15 @@ struct DeviceInfo {
   std::string reason;  ///< why not, or why it would be chosen
 };
 std::vector<DeviceInfo> list_devices(int threads);
+
+/// After a device error: gives up what the failed device still holds, so that a model can be loaded
+/// again. Every backend on it must be gone.
+Status recover_device(int gpu);
+
+/// Starts what a GPU needs before its first use (0.1 to 0.3 s) on another thread, to run beside the
+/// reading of the model file. Does nothing where `options` will not use one. Wait for it before
+/// `create_backend`.
+std::jthread warm_up(const BackendOptions& options);
 
 /// Creates a backend for `model`. Errors: kUsage (unknown kind), kDevice (not available, too little
 /// memory for the context: the sentence has the numbers).

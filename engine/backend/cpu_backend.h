@@ -10,18 +10,22 @@
 #include "engine/backend/backend.h"
 #include "engine/backend/kv_cache.h"
 #include "engine/base/thread_pool.h"
+#include "kernels/ops.h"
 
 namespace layerscope::backend {
 
 class CpuBackend final : public Backend {
  public:
   static Result<std::unique_ptr<Backend>> create(std::shared_ptr<const model::Model> model,
-                                                 int threads, int context);
+                                                 int threads, int context, std::string note = {});
 
   Status forward(const ForwardRequest& request, std::vector<float>& logits,
                  capture::PassCapture& captured) override;
   void truncate(int length) override;
   Status set_interventions(const model::Interventions& list) override;
+  [[nodiscard]] Result<std::unique_ptr<Backend>> fork(int context) const override {
+    return create(model_, pool_.size(), context);
+  }
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
   Status inspect(std::int32_t id, int position, const capture::Request& request,
                  const std::stop_token& stop, capture::PassCapture& captured) override;
@@ -39,7 +43,8 @@ class CpuBackend final : public Backend {
   [[nodiscard]] std::uint64_t cache_bytes() const override { return cache_.bytes(); }
 
  private:
-  CpuBackend(std::shared_ptr<const model::Model> model, KvCache cache, int threads, int context);
+  CpuBackend(std::shared_ptr<const model::Model> model, KvCache cache, int threads, int context,
+             std::string note);
 
   /// Activations of one pass, row-major, one row per token.
   struct Buffers {
@@ -49,13 +54,22 @@ class CpuBackend final : public Backend {
     std::vector<float> k, v;      ///< [tokens, kv_heads · head_dim]
     std::vector<float> context;   ///< [tokens, heads · head_dim]
     std::vector<float> block;     ///< [tokens, hidden], what a block adds
-    std::vector<float> gate, up;  ///< [tokens, ffn]
-    std::vector<float> act;       ///< [tokens, ffn]
+    std::vector<float> entered;   ///< [tokens, hidden], the stream that entered a parallel layer
+    std::vector<float> gate, up;  ///< [tokens, ffn] or [tokens, used experts, ffn]
+    std::vector<float> act;       ///< likewise
     std::vector<float> probs;     ///< [heads, context], where rows are not captured
     std::vector<float> cos_sin;   ///< [tokens, rope_dim]
+    std::vector<float> cos_sin_windowed;  ///< likewise, of windowed layers with their own base
+    std::vector<float> router;            ///< [tokens, experts]
+    std::vector<std::int32_t> chosen;     ///< [tokens, used experts]
+    std::vector<float> shares;            ///< [tokens, used experts]
+    std::vector<float> expert_out;        ///< [hidden]
   };
   class Pass;
   class FaultPass;
+
+  /// Keys, values, scale, cap and window of one head for the query at `position`.
+  [[nodiscard]] kernels::AttentionHead attention_of(int layer, int head, int position) const;
 
   std::shared_ptr<const model::Model> model_;
   KvCache cache_;
@@ -63,6 +77,7 @@ class CpuBackend final : public Backend {
   int context_;
   int kv_len_ = 0;
   int written_ = 0;  ///< Slots that were ever written: what lies behind kv_len_ is stale.
+  std::string note_;  ///< why it is this backend, where the user did not ask for it
   Buffers buffers_;
 
   std::shared_ptr<const model::Model> computed_;  ///< model_, or its edited copy

@@ -1,7 +1,11 @@
 #include "engine/backend/cpu_fault_pass.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <limits>
 
+#include "engine/backend/fault_plan.h"
 #include "engine/base/half.h"
 
 namespace layerscope::backend {
@@ -9,45 +13,72 @@ namespace layerscope::backend {
 using capture::Tap;
 using Kind = model::InterventionKind;
 
-void CpuBackend::FaultPass::embed(std::int32_t id, float* out) {
-  if (active(Kind::kEmbeddingShift) != nullptr) {
-    id = (id + 1) % spec_.vocab_rows;
+void CpuBackend::FaultPass::embed(std::int32_t id, int position, float* out) {
+  id = embedding_row(self_.faults_, id, spec_.vocab_rows);
+  if (active(Kind::kEmbeddingUnscaled)) {
+    kernels::dequantize_row(weights_.embedding.dtype,
+                            weights_.embedding.row(static_cast<std::size_t>(id)), hidden_, out);
+  } else {
+    Pass::embed(id, position, out);
   }
-  Pass::embed(id, out);
-  if (active(Kind::kEmbeddingZero) != nullptr) {
-    std::fill(out, out + hidden_, 0.0F);
+  edit_rows(self_.faults_, spec_, {}, Tap::kEmbedding, -1, std::span(out, hidden_), 1);
+}
+
+void CpuBackend::FaultPass::normalise_heads(int layer) {
+  if (!active(Kind::kQkNormOff, layer)) {
+    Pass::normalise_heads(layer);
   }
 }
 
-/// `head` −1: a key head, which only faults of the whole layer reach.
+void CpuBackend::FaultPass::route(int layer, std::size_t token) {
+  const auto n_experts = static_cast<std::size_t>(spec_.n_experts);
+  const auto used = static_cast<std::size_t>(spec_.n_experts_used);
+  const bool shifted = active(Kind::kRouteShifted, layer) && used < n_experts;
+  const bool normalise = spec_.expert_weights_norm && !active(Kind::kRouteUnnormalised, layer);
+  std::vector<std::int32_t> chosen(used + 1);
+  std::vector<float> shares(used + 1);
+  kernels::route_experts(buf_.router.data() + token * n_experts, n_experts,
+                         shifted ? used + 1 : used, false, chosen.data(), shares.data());
+  const std::size_t first = shifted ? 1 : 0;
+  double sum = 0.0;
+  for (std::size_t slot = 0; slot < used; ++slot) {
+    sum += static_cast<double>(shares[first + slot]);
+  }
+  for (std::size_t slot = 0; slot < used; ++slot) {
+    buf_.chosen[token * used + slot] = chosen[first + slot];
+    buf_.shares[token * used + slot] =
+        static_cast<float>(static_cast<double>(shares[first + slot]) / (normalise ? sum : 1.0));
+  }
+}
+
+void CpuBackend::FaultPass::finish_logits(std::vector<float>& logits) {
+  if (!active(Kind::kLogitCapOff)) {
+    Pass::finish_logits(logits);
+  } else if (spec_.logit_scale != 1.0F) {
+    kernels::scale_in_place(logits.data(), logits.size(), spec_.logit_scale);
+  }
+}
+
+/// `head` −1: a key head.
 void CpuBackend::FaultPass::rotate(int layer, int head, std::size_t token, float* values) const {
-  const auto hit = [&](Kind kind) {
-    const model::Intervention* item = active(kind, layer, head);
-    return item != nullptr && (head >= 0 || item->head < 0) ? item : nullptr;
-  };
-  if (hit(Kind::kRopeOff) != nullptr) {
+  const RotationPlan plan = rotation_plan(self_.faults_, layer, head);
+  if (plan.off || !spec_.layer_rotates(layer)) {
     return;
   }
   const auto rope_dim = static_cast<std::size_t>(spec_.rope_dim);
-  const float* cos_sin = buf_.cos_sin.data() + token * rope_dim;
+  const float* angles = cos_sin(layer, token);
   std::vector<float> other(rope_dim);
-  if (const model::Intervention* base = hit(Kind::kRopeBase)) {
-    std::vector<double> inv_freq(rope_dim / 2);
-    for (std::size_t i = 0; i < inv_freq.size(); ++i) {
-      inv_freq[i] = std::pow(base->amount, -2.0 * static_cast<double>(i) / spec_.rope_dim);
-    }
+  if (plan.base > 0.0) {
+    const std::vector<double> inv_freq = wrong_frequencies(spec_, layer, plan.base);
     kernels::rope_angles(request_.position + static_cast<int>(token), inv_freq.data(),
-                         inv_freq.size(), other.data());
-    cos_sin = other.data();
+                         inv_freq.size(), other.data(), spec_.rope_factor);
+    angles = other.data();
   }
-  kernels::RopePairing pairing = spec_.rope_pairing;
-  if (hit(Kind::kRopePairing) != nullptr) {
-    pairing = pairing == kernels::RopePairing::kHalf ? kernels::RopePairing::kAdjacent
-                                                     : kernels::RopePairing::kHalf;
-  }
-  kernels::rope_apply(values, cos_sin, rope_dim, pairing);
-  if (hit(Kind::kRopeTwice) != nullptr) {
-    kernels::rope_apply(values, cos_sin, rope_dim, pairing);
+  const kernels::RopePairing pairing =
+      plan.other_pairing ? other_pairing(spec_.rope_pairing) : spec_.rope_pairing;
+  kernels::rope_apply(values, angles, rope_dim, pairing);
+  if (plan.twice) {
+    kernels::rope_apply(values, angles, rope_dim, pairing);
   }
 }
 
@@ -78,51 +109,28 @@ void CpuBackend::FaultPass::write_slot(int layer, std::size_t token, int slot) {
 void CpuBackend::FaultPass::store(int layer, std::size_t token) {
   const int own = request_.position + static_cast<int>(token);
   const bool decoding = n_ == 1 && own > 0;
-  const auto clear = [&](int slot) {
-    for (int h = 0; h < spec_.n_kv_heads; ++h) {
-      std::fill_n(self_.cache_.key(layer, h, slot), head_dim_, 0.0F);
-      std::fill_n(self_.cache_.value(layer, h, slot), head_dim_, 0.0F);
+  const StorePlan plan =
+      store_plan(self_.faults_, layer, own, self_.context_, decoding, self_.stuck_slot_);
+  for (int h = 0; h < spec_.n_kv_heads; ++h) {
+    if (plan.clear >= 0) {
+      std::fill_n(self_.cache_.key(layer, h, plan.clear), head_dim_, 0.0F);
+      std::fill_n(self_.cache_.value(layer, h, plan.clear), head_dim_, 0.0F);
     }
-  };
-  if (active(Kind::kKvOffByOne, layer) != nullptr) {
-    if (own == 0) {
-      clear(0);
-    }
-    if (own + 1 < self_.context_) {
-      write_slot(layer, token, own + 1);
-    }
-    return;
-  }
-  if (active(Kind::kKvStuck, layer) != nullptr && decoding) {
-    if (self_.stuck_slot_ < 0) {
-      self_.stuck_slot_ = own;
-    }
-    clear(own);
-    write_slot(layer, token, self_.stuck_slot_);
-    return;
-  }
-  if (active(Kind::kKvStale, layer) != nullptr && decoding) {
-    for (int h = 0; h < spec_.n_kv_heads; ++h) {  // the real write comes after attention
-      std::copy_n(self_.cache_.key(layer, h, own - 1), head_dim_, self_.cache_.key(layer, h, own));
-      std::copy_n(self_.cache_.value(layer, h, own - 1), head_dim_,
+    if (plan.copy_from >= 0) {
+      std::copy_n(self_.cache_.key(layer, h, plan.copy_from), head_dim_,
+                  self_.cache_.key(layer, h, own));
+      std::copy_n(self_.cache_.value(layer, h, plan.copy_from), head_dim_,
                   self_.cache_.value(layer, h, own));
     }
-    return;
   }
-  write_slot(layer, token, own);
-  const model::Intervention* zero = active(Kind::kKvZero, layer);
-  if (zero != nullptr && zero->index == own) {
-    clear(own);
+  if (plan.write >= 0) {
+    write_slot(layer, token, plan.write);
   }
+  written_late_ = plan.late;
 }
 
 void CpuBackend::FaultPass::attend(int layer) {
-  const bool wrong =
-      active(Kind::kAttentionScale, layer) != nullptr ||
-      active(Kind::kSoftmaxUnnormalised, layer) != nullptr ||
-      active(Kind::kMaskOff, layer) != nullptr || active(Kind::kGqaModulo, layer) != nullptr ||
-      active(Kind::kGqaFirst, layer) != nullptr || active(Kind::kScoreF16, layer) != nullptr;
-  if (!wrong) {
+  if (!attends_wrongly(self_.faults_, layer)) {
     Pass::attend(layer);
   } else {
     const std::size_t keys = static_cast<std::size_t>(request_.position) + n_;
@@ -136,43 +144,41 @@ void CpuBackend::FaultPass::attend(int layer) {
       }
     }
   }
-  if (active(Kind::kKvStale, layer) != nullptr && n_ == 1 && request_.position > 0) {
+  if (written_late_) {
     write_slot(layer, 0, request_.position);
   }
 }
 
 void CpuBackend::FaultPass::attend_head(int layer, int head, std::size_t token, float* scores,
                                         float* weights) {
+  const HeadPlan plan = head_plan(self_.faults_, spec_, layer, head);
   const std::size_t own = static_cast<std::size_t>(request_.position) + token + 1;
-  const std::size_t seen = active(Kind::kMaskOff, layer, head) != nullptr
-                               ? static_cast<std::size_t>(request_.position) + n_
-                               : own;
-  int kv_head = head / spec_.heads_per_kv();
-  if (active(Kind::kGqaModulo, layer, head) != nullptr) {
-    kv_head = head % spec_.n_kv_heads;
-  }
-  if (active(Kind::kGqaFirst, layer, head) != nullptr) {
-    kv_head = 0;
-  }
-  const model::Intervention* factor = active(Kind::kAttentionScale, layer, head);
-  const double scale =
-      static_cast<double>(spec_.attention_scale) * (factor != nullptr ? factor->amount : 1.0);
-  const bool half = active(Kind::kScoreF16, layer, head) != nullptr;
+  const std::size_t seen = plan.sees_all ? static_cast<std::size_t>(request_.position) + n_ : own;
+  const std::size_t first = plan.ignores_window
+                                ? 0
+                                : static_cast<std::size_t>(spec_.first_key(
+                                      layer, request_.position + static_cast<int>(token)));
   const float* q = buf_.q.data() + token * q_width_ + static_cast<std::size_t>(head) * head_dim_;
-  const float* k = self_.cache_.key(layer, kv_head, 0);
-  const float* v = self_.cache_.value(layer, kv_head, 0);
+  const float* k = self_.cache_.key(layer, plan.kv_head, 0);
+  const float* v = self_.cache_.value(layer, plan.kv_head, 0);
   std::vector<double> row(seen);
   double top = -std::numeric_limits<double>::infinity();
   for (std::size_t j = 0; j < seen; ++j) {
+    if (j < first) {
+      row[j] = -std::numeric_limits<double>::infinity();
+      continue;
+    }
     double dot = 0.0;
     for (std::size_t d = 0; d < head_dim_; ++d) {
       const float product = q[d] * k[j * head_dim_ + d];
       dot += static_cast<double>(product);
-      if (half) {
+      if (plan.half_scores) {
         dot = static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(dot))));
       }
     }
-    row[j] = static_cast<double>(static_cast<float>(dot * scale));
+    const double scaled = dot * plan.scale;
+    row[j] = static_cast<double>(
+        static_cast<float>(plan.cap > 0.0 ? plan.cap * std::tanh(scaled / plan.cap) : scaled));
     if (scores != nullptr) {
       scores[j] = static_cast<float>(row[j]);
     }
@@ -186,7 +192,7 @@ void CpuBackend::FaultPass::attend_head(int layer, int head, std::size_t token, 
     weighted += e > 0.0 ? e * (s - top) : 0.0;
     s = e;
   }
-  if (active(Kind::kSoftmaxUnnormalised, layer, head) == nullptr) {
+  if (!plan.unnormalised) {
     for (double& p : row) {
       p /= total;
     }
@@ -230,53 +236,15 @@ void CpuBackend::FaultPass::attend_head(int layer, int head, std::size_t token, 
 }
 
 void CpuBackend::FaultPass::add_block(Tap block, int layer) {
-  if (block == Tap::kAttnOut && active(Kind::kResidualSkip, layer) != nullptr) {
-    return;
+  if (!skips_addition(self_.faults_, block, layer)) {
+    Pass::add_block(block, layer);
   }
-  Pass::add_block(block, layer);
 }
 
 void CpuBackend::FaultPass::alter(Tap which, int layer, std::vector<float>& values) {
-  if (which == Tap::kAttnContext) {
-    for (int h = 0; h < spec_.n_heads; ++h) {
-      for (std::size_t t = 0; active(Kind::kAblateHead, layer, h) != nullptr && t < n_; ++t) {
-        std::fill_n(values.data() + t * q_width_ + static_cast<std::size_t>(h) * head_dim_,
-                    head_dim_, 0.0F);
-      }
-    }
-  } else if (which == Tap::kAttnOut && active(Kind::kAblateAttention, layer) != nullptr) {
-    std::fill_n(values.data(), n_ * hidden_, 0.0F);
-  } else if (which == Tap::kFfnOut) {
-    const model::Intervention* channel = active(Kind::kChannel, layer);
-    for (std::size_t t = 0; channel != nullptr && t < n_; ++t) {
-      values[t * hidden_ + static_cast<std::size_t>(channel->index)] *=
-          static_cast<float>(channel->amount);
-    }
-    if (active(Kind::kNan, layer) != nullptr) {
-      values[(n_ - 1) * hidden_] = std::numeric_limits<float>::quiet_NaN();
-    }
-    if (active(Kind::kAblateFfn, layer) != nullptr) {
-      std::fill_n(values.data(), n_ * hidden_, 0.0F);
-    }
-  } else if (which == Tap::kLogits) {
-    alter_logits(values);
-  }
-}
-
-void CpuBackend::FaultPass::alter_logits(std::vector<float>& logits) const {
-  const auto vocab = static_cast<std::size_t>(spec_.vocab_rows);
-  const std::vector<bool> usable = self_.model_->usable_rows();
-  for (std::size_t begin = 0; begin < logits.size(); begin += vocab) {
-    float* row = logits.data() + begin;
-    if (active(Kind::kHeadUnwritten) != nullptr) {
-      std::fill(row + vocab / 2, row + vocab, 0.0F);
-    }
-    if (active(Kind::kHeadLeftover) != nullptr) {
-      const float top = *std::max_element(row, row + vocab);
-      for (std::size_t i = 0; i < vocab; ++i) {
-        row[i] = usable[i] ? row[i] : top + 1.0F;
-      }
-    }
+  if (edits_rows(self_.faults_, which, layer)) {
+    const std::size_t rows = which == Tap::kLogits && !request_.all_logits ? 1 : n_;
+    edit_rows(self_.faults_, spec_, self_.model_->usable_rows(), which, layer, values, rows);
   }
 }
 

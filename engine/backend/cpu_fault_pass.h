@@ -4,7 +4,6 @@
 #pragma once
 
 #include "engine/backend/cpu_pass.h"
-#include "engine/model/interventions.h"
 
 namespace layerscope::backend {
 
@@ -13,22 +12,25 @@ class CpuBackend::FaultPass final : public CpuBackend::Pass {
   using Pass::Pass;
 
  protected:
-  void embed(std::int32_t id, float* out) override;
+  void embed(std::int32_t id, int position, float* out) override;
+  void normalise_heads(int layer) override;
   void rotate_and_store(int layer) override;
   void attend(int layer) override;
+  void route(int layer, std::size_t token) override;
+  void finish_logits(std::vector<float>& logits) override;
   void add_block(capture::Tap block, int layer) override;
   void alter(capture::Tap which, int layer, std::vector<float>& values) override;
 
  private:
-  [[nodiscard]] const model::Intervention* active(model::InterventionKind kind, int layer = -1,
-                                                  int head = -1) const {
-    return model::find(self_.faults_, kind, layer, head);
+  [[nodiscard]] bool active(model::InterventionKind kind, int layer = -1) const {
+    return model::find(self_.faults_, kind, layer) != nullptr;
   }
   void rotate(int layer, int head, std::size_t token, float* values) const;
   void store(int layer, std::size_t token);
   void write_slot(int layer, std::size_t token, int slot);
   void attend_head(int layer, int head, std::size_t token, float* scores, float* weights);
-  void alter_logits(std::vector<float>& logits) const;
+
+  bool written_late_ = false;  ///< the pass's token is stored after it has attended
 };
 
 }  // namespace layerscope::backend

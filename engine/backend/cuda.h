@@ -18,4 +18,10 @@ std::vector<DeviceInfo> list_cuda_devices();
 Result<std::unique_ptr<Backend>> create_cuda_backend(std::shared_ptr<const model::Model> model,
                                                      const BackendOptions& options, int context);
 
+/// As recover_device.
+Status recover_cuda_device(int gpu);
+
+/// Creates the driver's context of a GPU; errors are left to create_cuda_backend.
+void warm_up_cuda(int gpu);
+
 }  // namespace layerscope::backend

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "engine/backend/cuda.h"
+#include "engine/backend/cuda_fault_pass.h"
 #include "engine/base/log.h"
 
 namespace layerscope::backend::cuda {
@@ -45,16 +46,21 @@ std::size_t converted_elements(const model::Weights& weights, bool exact) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, int context, bool float32)
+CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, const BackendOptions& options,
+                         int context)
     : model_(std::move(model)),
+      options_(options),
       context_(context),
-      float32_(float32),
+      float32_(options.float32),
       batch_(std::min(kBatch, context)),
       logit_rows_(std::min(kLogitRows, context)),
       pool_(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U))) {
+  options_.progress = {};
+  options_.stop = {};
   const model::DecoderSpec& spec = model_->spec;
   heads_ = {spec.n_heads, spec.n_kv_heads, spec.head_dim, (spec.head_dim + 7) / 8 * 8,
-            context,      float32};
+            context,      float32_};
+  bins_ = capture::pooled_bins(spec.n_layers, spec.n_heads);
   rope_ = {spec.rope_dim > 0 ? spec.rope_pairing : kernels::RopePairing::kNone, spec.rope_dim};
 }
 
@@ -62,14 +68,50 @@ CudaBackend::~CudaBackend() {
   if (stream_) {
     cudaStreamSynchronize(stream_.get());
   }
+  if (copy_stream_) {
+    cudaStreamSynchronize(copy_stream_.get());
+  }
 }
 
 Result<std::unique_ptr<Backend>> CudaBackend::create(std::shared_ptr<const model::Model> model,
                                                      const BackendOptions& options, int context) {
   std::unique_ptr<CudaBackend> backend(
-      new CudaBackend(std::move(model), context, options.float32));  // NOLINT: private constructor
-  LS_CHECK(backend->prepare(options));
+      new CudaBackend(std::move(model), options, context));  // NOLINT: private constructor
+  LS_CHECK(backend->prepare(options, nullptr));
   return std::unique_ptr<Backend>(std::move(backend));
+}
+
+Result<std::unique_ptr<Backend>> CudaBackend::fork(int context) const {
+  BackendOptions options = options_;
+  options.row_memory = 1;  // the least: a second backend's rows are read at once
+  std::unique_ptr<CudaBackend> backend(
+      new CudaBackend(model_, options, context));  // NOLINT: private constructor
+  LS_CHECK(backend->prepare(options, this));
+  return std::unique_ptr<Backend>(std::move(backend));
+}
+
+// 4 u per operation: the runtime's expf, rsqrtf and division are within 2 units in the last place
+// (CUDA C++ Programming Guide, mathematical functions). Products of several tokens round their
+// input, and quantised weights with it, to F16 (Gemm::create). The fault pass multiplies with the
+// kernels of a decode step, which keep float32.
+capture::Rounding CudaBackend::rounding() const {
+  capture::Rounding r;
+  r.operation = r.product = 4.0 * 0x1p-24;
+  r.half_cache = !float32_;
+  const auto look = [&](const kernels::Matrix& m) {
+    const double u = m.dtype == DType::kF32 ? 0.0 : m.dtype == DType::kBF16 ? 0x1p-16 : 0x1p-10;
+    r.product = std::max(r.product, u);
+  };
+  if (float32_ || faults_ != nullptr) {
+    return r;
+  }
+  look(model_->weights.head);
+  for (const model::LayerWeights& w : model_->weights.layers) {
+    for (const kernels::Matrix* m : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down}) {
+      look(*m);
+    }
+  }
+  return r;
 }
 
 std::size_t CudaBackend::cache_size() const {
@@ -85,7 +127,8 @@ Result<std::size_t> CudaBackend::free_bytes() const {
   return free;
 }
 
-Status CudaBackend::prepare(const BackendOptions& options) {
+/// `like`: a backend of the same model whose weights are shared, or null.
+Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* like) {
   if (heads_.head_stride > 256) {
     return device_error(
         fmt::format("the CUDA backend handles heads of at most 256 dimensions, this "
@@ -104,20 +147,26 @@ Status CudaBackend::prepare(const BackendOptions& options) {
 
   Planner measure;
   static_cast<void>(place_work(measure));
-  const std::size_t weights = weight_bytes(*model_);
+  const std::size_t weights = like != nullptr ? 0 : weight_bytes(*model_);
   const std::size_t caches = cache_size();
   LS_TRY(const std::size_t free, free_bytes());
   if (weights + caches + measure.used() + kMargin > free) {
+    const char* advice = weights + kMargin > free ? "choose a smaller model or --backend cpu"
+                                                  : "choose a smaller --context or --backend cpu";
     return device_error(fmt::format(
         "{} has {:.2f} GiB free, but the weights need {:.2f} GiB, the caches of {} tokens {:.2f} "
-        "GiB and work space {:.2f} GiB; choose a smaller --context or --backend cpu",
+        "GiB and work space {:.2f} GiB; {}",
         properties.name, gib(free), gib(weights), context_, gib(caches),
-        gib(measure.used() + kMargin)));
+        gib(measure.used() + kMargin), advice));
   }
   LS_TRY(stream_, create_stream());
   on_ = {stream_.get(), sm_count, options.overlap && major >= 9};
-  LS_TRY(weights_,
-         upload_weights(*model_, stream_.get(), sm_count, options.stop, options.progress));
+  if (like != nullptr) {
+    weights_ = like->weights_;
+  } else {
+    LS_TRY(weights_,
+           upload_weights(*model_, stream_.get(), sm_count, options.stop, options.progress));
+  }
   LS_TRY(work_memory_, DeviceBuffer::create(measure.used()));
   Planner planner(work_memory_.data());
   work_ = place_work(planner);
@@ -129,13 +178,22 @@ Status CudaBackend::prepare(const BackendOptions& options) {
   keys_ = static_cast<std::byte*>(cache_memory_.data());
   values_ = keys_ + kv_bytes;
   queries_ = reinterpret_cast<float*>(values_ + kv_bytes);
+  LS_CHECK(place_rows(options, free - weights - caches - measure.used() - kMargin));
   LS_TRY(gemm_, Gemm::create(on_, work_.gemm, float32_));
-  LS_TRY(bounce_, PinnedBuffer::create(kBounceBytes));
-  const std::size_t step_bytes =
-      256 + sizeof(kernels::cuda::RawLogitSummary) + size(model_->spec.vocab_rows) * sizeof(float) +
-      (stats_slots() + size(logit_pieces())) * sizeof(kernels::cuda::RawStats) +
-      size(model_->spec.n_layers) * size(heads_.n_heads) * sizeof(kernels::cuda::RawHeadStats);
-  LS_TRY(step_, PinnedBuffer::create(step_bytes + 1024));
+  LS_TRY(bounce_, PinnedBuffer::create(std::max(
+                      kBounceBytes, 2 * size(batch_) * size(heads_.n_heads) *
+                                        (sizeof(kernels::cuda::RawHeadStats) + size(bins_)))));
+  LS_TRY(copy_stream_, create_stream());
+  for (std::size_t i = 0; i < group_ready_.size(); ++i) {
+    LS_TRY(group_ready_[i], create_event());
+    LS_TRY(group_copied_[i], create_event());
+  }
+  const std::size_t slot_bytes = static_cast<std::size_t>(slot(1) - slot(0));
+  LS_TRY(step_, PinnedBuffer::create(kernels::cuda::kStepSlots *
+                                     (sizeof(kernels::cuda::StepState) + slot_bytes)));
+  for (Event& event : step_done_) {
+    LS_TRY(event, create_event());
+  }
   LS_CHECK(make_entries());
   LS_CUDA(cudaStreamSynchronize(stream_.get()));
   return {};
@@ -180,12 +238,12 @@ Work CudaBackend::place_work(Planner& planner) const {
     w.decode.push_back(place_taps(planner, 1));
   }
   w.prefill = place_taps(planner, batch);
-  w.scores = planner.take<float>(head_rows * size(context_));
+  w.scores = planner.take<float>(head_rows * (size(row_stride(context_ - 1)) + 1));
   w.lse = planner.take<float>(head_rows);
-  w.probs = planner.take<float>(head_rows * size(context_));
   w.parts = planner.take<float>(kernels::cuda::attention_parts_floats(heads_, max_splits()));
   w.arrived = planner.take<unsigned>(size(heads_.n_kv_heads * attention_groups(heads_)));
-  w.row = planner.take<float>(size(context_));
+  w.history = planner.take<std::int32_t>(size(context_));
+  w.results = planner.take<std::byte>(results_layout().bytes);
   w.prefill_scores = planner.take<float>(
       std::max(size(spec.n_heads) * size(context_),
                std::min(kScoreFloats, size(spec.n_heads) * batch * size(context_))));
@@ -194,13 +252,20 @@ Work CudaBackend::place_work(Planner& planner) const {
     w.keys_f32 = planner.take<float>(rows);
     w.values_f32 = planner.take<float>(rows);
   }
-  w.stats = planner.take<kernels::cuda::RawStats>(batch * stats_slots() + size(logit_pieces()));
+  w.stats = planner.take<kernels::cuda::RawStats>(batch * stats_slots());
+  w.finished = planner.take<kernels::cuda::FinishedStats>(batch * stats_slots());
   w.heads = planner.take<kernels::cuda::RawHeadStats>(batch * head_rows);
+  w.pooled = planner.take<std::uint8_t>(batch * head_rows * size(bins_));
+  w.places = planner.take<kernels::cuda::RowPlace>(batch);
   w.entries = planner.take<kernels::cuda::StatsEntry>(2 * stats_slots() + size(logit_pieces()));
   w.usable = planner.take<std::uint8_t>(size(spec.vocab_rows));
   w.logit_parts =
       planner.take<kernels::cuda::LogitPart>(size(kernels::cuda::logit_parts(spec.vocab_rows)));
-  w.logit_summary = planner.take<kernels::cuda::RawLogitSummary>(1);
+  w.sample.adjusted = planner.take<float>(size(spec.vocab_rows));
+  w.sample.top = planner.take<unsigned>(1);
+  w.sample.counts = planner.take<unsigned>(kernels::cuda::kSampleBins);
+  w.sample.mass = planner.take<unsigned long long>(kernels::cuda::kSampleBins);
+  w.sample.heat = planner.take<unsigned long long>(kernels::cuda::kSampleBins);
   const int widest = std::max({spec.hidden, spec.q_width(), spec.ffn});
   w.gemm.activations = planner.take<std::byte>(Gemm::activation_bytes(batch_, widest));
   w.gemm.matrix = planner.take<std::byte>(converted_elements(model_->weights, float32_) *
@@ -235,6 +300,9 @@ int CudaBackend::max_splits() const { return std::max(64, splits_for(context_).n
 
 Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& logits,
                             capture::PassCapture& captured) {
+  if (!request.splices.empty()) {
+    return usage_error("the CUDA backend does not splice; use --backend cpu");
+  }
   if (request.ids.empty() || request.position != kv_len_) {
     return internal_error(fmt::format("a pass of {} tokens at position {} does not continue {}",
                                       request.ids.size(), request.position, kv_len_));
@@ -253,27 +321,29 @@ Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& l
                                        model_->spec.vocab_rows));
     }
   }
-  if (request.ids.size() == 1) {
+  if (request.chosen != nullptr) {
+    *request.chosen = {};
+  }
+  if (faults_ != nullptr) {
+    steps_.clear();
+    LS_CHECK(forward_with_faults(request, logits, captured));
+  } else if (request.ids.size() == 1) {
     LS_CHECK(decode(request, logits, captured));
   } else {
+    steps_.clear();
     LS_CHECK(prefill(request, logits, captured));
   }
-  kv_len_ += static_cast<int>(request.ids.size());
+  kv_len_ = request.position + static_cast<int>(request.ids.size());
   return {};
 }
 
-void CudaBackend::truncate(int length) { kv_len_ = std::clamp(length, 0, kv_len_); }
-
-void CudaBackend::attention_row(int layer, int head, int position, std::span<float> out) const {
-  Status status = kernels::cuda::launch_attention_recompute(
-      {on_.stream, on_.sm_count, false}, heads_, layer_cache(layer), model_->spec.attention_scale,
-      head, position, work_.row);
-  if (status.ok()) {
-    status = download(out.data(), work_.row, (size(position) + 1) * sizeof(float));
+void CudaBackend::truncate(int length) {
+  if (length < kv_len_) {
+    steps_.clear();
+    kv_len_ = std::max(length, 0);
   }
-  if (!status.ok()) {
-    spdlog::error("{}", status.error().message);
-    std::fill(out.begin(), out.end(), std::numeric_limits<float>::quiet_NaN());
+  if (faults_ != nullptr && kv_len_ < faults_->stuck_slot) {
+    faults_->stuck_slot = -1;
   }
 }
 

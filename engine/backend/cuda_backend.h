@@ -5,10 +5,16 @@
 // kernels between them. Every stage leaves its result where the capture finds it, so capturing
 // adds kernels after the stages and never changes what they compute.
 //
+// Steps can be enqueued ahead of being asked for: the GPU chooses each token and starts the next
+// step itself, the host reads results from a ring. What was done ahead and is not asked for is
+// discarded.
+//
 // Owner: the thread that created it; nothing else may call CUDA on its stream.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +23,7 @@
 #include "engine/backend/backend.h"
 #include "engine/backend/cuda_memory.h"
 #include "engine/backend/cuda_weights.h"
+#include "engine/backend/row_arena.h"
 #include "engine/base/thread_pool.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
@@ -33,30 +40,59 @@ struct LayerTaps {
 
 /// Work space in device memory.
 struct Work {
-  kernels::cuda::StepState* state;     ///< of the token being decoded
-  std::int32_t* ids;                   ///< [batch]
-  std::int32_t* position;              ///< of ids[0]
-  float* cos_sin;                      ///< [batch, rope_dim]
-  float* embedding;                    ///< [hidden], decode
-  float* final_norm;                   ///< [batch, hidden]
-  float* logits;                       ///< [logit_rows, vocab_rows]
-  std::vector<LayerTaps> decode;       ///< per layer, one token
-  LayerTaps prefill;                   ///< one layer, batch tokens
-  float* scores;                       ///< decode: [layers, heads, context]
-  float* lse;                          ///< decode: [layers, heads]
-  float* probs;                        ///< decode: [layers, heads, kv_len]
-  float* parts;                        ///< decode: partial sums of the splits
-  unsigned* arrived;                   ///< decode: [kv_heads · groups]
-  float* row;                          ///< [context], one recomputed row
-  float* prefill_scores;               ///< [heads, chunk of tokens, keys]
-  float *keys_f32, *values_f32;        ///< [kv_heads, keys, head_stride], with an F16 cache
-  kernels::cuda::RawStats* stats;      ///< [batch][(layers + 1) · taps], or decode: + logit pieces
-  kernels::cuda::RawHeadStats* heads;  ///< [batch][layers][heads]
-  kernels::cuda::StatsEntry* entries;  ///< decode, then prefill per layer, then model-wide
-  std::uint8_t* usable;                ///< [vocab_rows]
+  kernels::cuda::StepState* state;         ///< of the token being decoded
+  std::int32_t* ids;                       ///< [batch]
+  std::int32_t* position;                  ///< of ids[0]
+  float* cos_sin;                          ///< [batch, rope_dim]
+  float* embedding;                        ///< [hidden], decode
+  float* final_norm;                       ///< [batch, hidden]
+  float* logits;                           ///< [logit_rows, vocab_rows]
+  std::vector<LayerTaps> decode;           ///< per layer, one token
+  LayerTaps prefill;                       ///< one layer, batch tokens
+  float* scores;                           ///< decode: [layers, heads, context] and log-sum-exps
+  float* lse;                              ///< decode: [layers, heads]
+  float* parts;                            ///< decode: partial sums of the splits
+  unsigned* arrived;                       ///< decode: [kv_heads · groups]
+  std::int32_t* history;                   ///< [context], tokens by position
+  std::byte* results;                      ///< decode: see StepResults
+  float* prefill_scores;                   ///< [heads, chunk of tokens, keys]
+  float *keys_f32, *values_f32;            ///< [kv_heads, keys, head_stride], with an F16 cache
+  kernels::cuda::RawStats* stats;          ///< prefill: [batch][(layers + 1) · taps]
+  kernels::cuda::FinishedStats* finished;  ///< the same, as the host keeps them
+  kernels::cuda::RawHeadStats* heads;      ///< prefill: [batch][layers][heads]
+  std::uint8_t* pooled;                    ///< prefill: [batch][layers][heads][bins]
+  kernels::cuda::RowPlace* places;         ///< prefill: [batch]
+  kernels::cuda::StatsEntry* entries;      ///< decode, then prefill per layer, then model-wide
+  std::uint8_t* usable;                    ///< [vocab_rows]
   kernels::cuda::LogitPart* logit_parts;
-  kernels::cuda::RawLogitSummary* logit_summary;
+  kernels::cuda::SampleSpace sample;
   kernels::cuda::Gemm::Space gemm;
+};
+
+/// Where the results of a step stand in their block; every part is 16-byte aligned.
+struct StepResults {
+  std::size_t summary = 0;  ///< RawLogitSummary
+  std::size_t chosen = 0;   ///< ChosenToken
+  std::size_t stats = 0;    ///< RawStats [slots + pieces of the logits]
+  std::size_t heads = 0;    ///< RawHeadStats [layers · heads]
+  std::size_t pooled = 0;   ///< [layers · heads][bins]
+  std::size_t bytes = 0;    ///< what every step sends; a followed row stands behind it
+};
+
+/// How a step chooses the next token.
+enum class Choosing : std::uint8_t { kNot, kGreedy, kSampling };
+
+/// A step that the GPU has been given and whose results have not been asked for yet.
+struct Step {
+  std::uint32_t number = 0;  ///< its slot is number mod kStepSlots
+  std::int32_t token = -1;   ///< −1: chosen by the step before, not known yet
+  int position = 0;
+  capture::Tier tier = capture::Tier::kOff;
+  Choosing choosing = Choosing::kNot;
+  bool eager = false;  ///< kernel by kernel instead of as a graph
+  Sampling sampling;
+  int follow_layer = -1, follow_head = -1;
+  std::shared_ptr<const RowArena::Block> rows;
 };
 
 class CudaBackend final : public Backend {
@@ -68,15 +104,25 @@ class CudaBackend final : public Backend {
   Status forward(const ForwardRequest& request, std::vector<float>& logits,
                  capture::PassCapture& captured) override;
   bool summarise_logits(const std::vector<bool>& usable) override;
-  Status last_logits(std::vector<float>& logits) const override;
+  Status last_logits(std::vector<float>& logits) override;
   void truncate(int length) override;
+  Status set_interventions(const model::Interventions& list) override;
+  [[nodiscard]] Result<std::unique_ptr<Backend>> fork(int context) const override;
+  [[nodiscard]] capture::Rounding rounding() const override;
+  [[nodiscard]] bool replays_steps() const override { return faults_ == nullptr; }
   void attention_row(int layer, int head, int position, std::span<float> out) const override;
+  bool attention_rows(int layer, int head, int first, int n, std::span<float> out,
+                      std::size_t stride, const std::stop_token& stop) const override;
+  Status captured_row(const capture::TokenFrame& frame, int layer, int head,
+                      std::span<float> out) const override;
+  [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
+  [[nodiscard]] std::uint64_t row_bytes(int position) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
   [[nodiscard]] int context() const override { return context_; }
   [[nodiscard]] std::string name() const override { return "cuda"; }
   [[nodiscard]] std::string description() const override { return description_; }
   [[nodiscard]] std::uint64_t cache_bytes() const override {
-    return cache_memory_.bytes() + work_memory_.bytes();
+    return cache_memory_.bytes() + work_memory_.bytes() + row_memory_.bytes();
   }
   [[nodiscard]] int batch_tokens() const override { return batch_; }
 
@@ -86,10 +132,14 @@ class CudaBackend final : public Backend {
     int chunk = 64;
     int n = 1;
   };
-  CudaBackend(std::shared_ptr<const model::Model> model, int context, bool float32);
+  CudaBackend(std::shared_ptr<const model::Model> model, const BackendOptions& options,
+              int context);
+
+  struct FaultState;
+  class FaultPass;
 
   // cuda_backend.cpp
-  Status prepare(const BackendOptions& options);
+  Status prepare(const BackendOptions& options, const CudaBackend* like);
   Status place_caches(const BackendOptions& options);
   Result<std::size_t> free_bytes() const;
   [[nodiscard]] std::size_t cache_size() const;
@@ -102,15 +152,34 @@ class CudaBackend final : public Backend {
   // cuda_decode.cpp
   Status decode(const ForwardRequest& request, std::vector<float>& logits,
                 capture::PassCapture& captured);
-  Status enqueue_step(const Splits& splits, capture::Tier tier);
+  Status enqueue_step(const Splits& splits, capture::Tier tier, Choosing choosing);
   Status enqueue_layer(int layer, const Splits& splits);
-  Result<cudaGraphExec_t> step_graph(const Splits& splits, capture::Tier tier);
+  Result<cudaGraphExec_t> step_graph(const Splits& splits, capture::Tier tier, Choosing choosing);
+  [[nodiscard]] Step make_step(const ForwardRequest& request, int position,
+                               std::int32_t token) const;
+  Status begin_step(Step step);
+  [[nodiscard]] bool answers(const Step& step, const ForwardRequest& request) const;
+  Status finish_step(const Step& step, const ForwardRequest& request, std::vector<float>& logits,
+                     capture::PassCapture& captured);
+  [[nodiscard]] StepResults results_layout() const;
+  [[nodiscard]] const std::byte* slot(std::uint32_t number) const;
 
   // cuda_prefill.cpp
   Status prefill(const ForwardRequest& request, std::vector<float>& logits,
                  capture::PassCapture& captured);
   Status prefill_attention_block(int layer, const ForwardRequest& request, const float* x,
                                  capture::PassCapture& captured);
+  /// Layers whose attention statistics and pooled rows travel to the host together, while the GPU
+  /// computes the next ones.
+  struct Group {
+    int first = 0;
+    int n = 0;
+    std::size_t turn = 0;  ///< which half of the page-locked buffer
+  };
+  [[nodiscard]] int group_layers(int n_tokens) const;
+  Status send_group(const Group& group, const capture::PassCapture& captured);
+  Status take_group(const Group& group, capture::PassCapture& captured);
+  Status finish_prefill(capture::PassCapture& captured);
   Status prefill_attend(int layer, const ForwardRequest& request, capture::PassCapture& captured);
   float* full_attention(capture::PassCapture& captured, capture::Tap tap, int layer, int keys,
                         float fill) const;
@@ -124,9 +193,29 @@ class CudaBackend final : public Backend {
                         capture::PassCapture& captured);
 
   // cuda_logits.cpp
-  bool finish_summary(const kernels::cuda::RawLogitSummary& raw,
-                      capture::LogitSummary& summary) const;
-  Status deliver_logits(const ForwardRequest& request, std::vector<float>& logits) const;
+  static bool finish_summary(const kernels::cuda::RawLogitSummary& raw,
+                             capture::LogitSummary& summary);
+  Status deliver_logits(const ForwardRequest& request, std::vector<float>& logits);
+  [[nodiscard]] Choosing choosing(const ForwardRequest& request) const;
+  [[nodiscard]] static Chosen chosen_of(Choosing how, const kernels::cuda::RawLogitSummary& summary,
+                                        const kernels::cuda::ChosenToken& drawn);
+  [[nodiscard]] static kernels::cuda::StepSampling step_sampling(const Sampling& sampling,
+                                                                 int position);
+
+  // cuda_rows.cpp
+  Status place_rows(const BackendOptions& options, std::size_t free);
+  [[nodiscard]] int row_stride(int position) const { return (position + 4) / 4 * 4; }
+  [[nodiscard]] int n_rows() const { return model_->spec.n_layers * model_->spec.n_heads; }
+  [[nodiscard]] float* rows_of(const RowArena::Block* block) const;
+  Status place_pass_rows(capture::PassCapture& captured);
+  Status keep_decode_rows(capture::PassCapture& captured) const;
+  [[nodiscard]] kernels::cuda::SoftmaxCapture softmax_capture(int layer, int begin,
+                                                              capture::Tier tier) const;
+
+  // cuda_fault_pass.cpp, cuda_fault_weights.cpp
+  Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
+                             capture::PassCapture& captured);
+  void place_fault_space(Planner& planner, FaultState& state) const;
 
   // cuda_capture.cpp
   Status make_entries();
@@ -141,6 +230,7 @@ class CudaBackend final : public Backend {
                     capture::PassCapture& captured) const;
 
   std::shared_ptr<const model::Model> model_;
+  BackendOptions options_;
   int context_;
   bool float32_;
   int batch_;
@@ -157,6 +247,9 @@ class CudaBackend final : public Backend {
   std::byte *keys_ = nullptr, *values_ = nullptr;
   float* queries_ = nullptr;
   Work work_{};
+  DeviceBuffer row_memory_;
+  std::shared_ptr<RowArena> arena_;  ///< of row_memory_
+  int bins_ = 0;                     ///< cells of a pooled row
   std::size_t n_decode_entries_ = 0;
   std::size_t n_layer_entries_ = 0;  ///< of one layer, in prefill
   std::unique_ptr<kernels::cuda::Gemm> gemm_;
@@ -164,8 +257,21 @@ class CudaBackend final : public Backend {
   mutable ThreadPool pool_;               ///< for copies on the host
   mutable std::vector<float> host_rows_;  ///< attention rows on their way to the capture
   PinnedBuffer bounce_;                   ///< for downloads of any size
-  PinnedBuffer step_;                     ///< StepState, logits, statistics of a decode step
-  std::map<std::pair<int, int>, GraphExec> graphs_;  ///< by number of splits · chunk, and tier
+  PinnedBuffer step_;                     ///< rings of StepState and of results; logits
+  /// By number of splits · chunk, tier, and how the next token is chosen.
+  std::map<std::array<int, 3>, GraphExec> graphs_;
+
+  std::array<Event, kernels::cuda::kStepSlots> step_done_;
+  std::deque<Step> steps_;        ///< under way or finished, oldest first
+  std::uint32_t next_step_ = 0;   ///< number of the next one
+  int logits_position_ = -1;      ///< whose logits stand in work_.logits
+  std::int32_t last_token_ = -1;  ///< at kv_len_ − 1
+  std::vector<std::shared_ptr<const RowArena::Block>> pass_rows_;  ///< of a prefill pass, by token
+  std::vector<capture::PooledRows> pass_pooled_;
+  Stream copy_stream_;
+  std::array<Event, 2> group_ready_, group_copied_;  ///< by Group::turn
+
+  std::unique_ptr<FaultState> faults_;  ///< null: nothing is done wrong, the fast path runs
 };
 
 }  // namespace layerscope::backend::cuda

@@ -177,18 +177,26 @@ Status CudaBackend::keep_layer_taps(PassCapture& captured, int layer, const Laye
 Status CudaBackend::keep_decode_taps(PassCapture& captured) const {
   const model::DecoderSpec& spec = model_->spec;
   const int kv_len = captured.first_position + 1;
+  const std::size_t layer_floats = size(spec.n_heads) * size(kv_len);
+  LS_CHECK(keep_decode_rows(captured));
   LS_CHECK(keep_full(captured, Tap::kEmbedding, -1, {1, spec.hidden}, work_.embedding));
   for (int layer = 0; layer < spec.n_layers; ++layer) {
     LS_CHECK(keep_layer_taps(captured, layer, work_.decode[size(layer)]));
-    const std::size_t row = size(layer) * size(spec.n_heads);
-    LS_CHECK(keep_full(captured, Tap::kAttnWeights, layer, {spec.n_heads, 1, kv_len},
-                       work_.probs + row * size(kv_len)));
+    if (captured.request.wants_full(Tap::kAttnWeights, layer)) {
+      const float* rows = captured.attention[0].data() + size(layer) * layer_floats;
+      captured.tensors.push_back({Tap::kAttnWeights,
+                                  layer,
+                                  {spec.n_heads, 1, kv_len},
+                                  std::vector<float>(rows, rows + layer_floats)});
+    }
     if (captured.request.wants_full(Tap::kAttnScores, layer)) {
       // Rows of scores are a whole context apart.
-      std::vector<float> scores(size(spec.n_heads) * size(kv_len));
+      const std::size_t stride = size(row_stride(context_ - 1));
+      std::vector<float> scores(layer_floats);
       for (std::size_t h = 0; h < size(spec.n_heads); ++h) {
         LS_CHECK(download(scores.data() + h * size(kv_len),
-                          work_.scores + (row + h) * size(context_), size(kv_len) * sizeof(float)));
+                          work_.scores + (size(layer) * size(spec.n_heads) + h) * stride,
+                          size(kv_len) * sizeof(float)));
       }
       captured.tensors.push_back(
           {Tap::kAttnScores, layer, {spec.n_heads, 1, kv_len}, std::move(scores)});

@@ -1,5 +1,7 @@
-// One token: five fused stages per layer, captured once per number of splits and tier into a CUDA
-// graph that reads token and position from device memory.
+// One token: five fused stages per layer, captured once per number of splits, tier and way of
+// choosing into a CUDA graph. Its first node takes token and position from a ring, or the token
+// that the step before chose; its last one sends the results to another ring. So steps can be
+// enqueued ahead.
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
@@ -9,34 +11,44 @@
 namespace layerscope::backend::cuda {
 
 using capture::Tier;
+using kernels::cuda::kStepSlots;
 using kernels::cuda::RawHeadStats;
+using kernels::cuda::RawLogitSummary;
 using kernels::cuda::RawStats;
+using kernels::cuda::StepState;
 
 namespace {
 
 std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
-constexpr std::size_t kStateBytes = 256;
-
-/// Where the results of a step stand in the page-locked buffer.
-struct StepResults {
-  kernels::cuda::StepState* state;
-  float* logits;
-  RawStats* stats;
-  RawHeadStats* heads;
-  kernels::cuda::RawLogitSummary* summary;
-};
-StepResults find_results(std::byte* base, std::size_t slots, std::size_t head_rows) {
-  StepResults r{};
-  r.state = reinterpret_cast<kernels::cuda::StepState*>(base);
-  r.summary = reinterpret_cast<kernels::cuda::RawLogitSummary*>(base + kStateBytes);
-  r.stats = reinterpret_cast<RawStats*>(r.summary + 1);
-  r.heads = reinterpret_cast<RawHeadStats*>(r.stats + slots);
-  r.logits = reinterpret_cast<float*>(r.heads + head_rows);
-  return r;
+template <class T>
+const T* part(const std::byte* results, std::size_t offset) {
+  return reinterpret_cast<const T*>(results + offset);
 }
 
 }  // namespace
+
+StepResults CudaBackend::results_layout() const {
+  StepResults r;
+  const auto place = [&r](std::size_t bytes) {
+    const std::size_t at = r.bytes;
+    r.bytes += (bytes + 15) / 16 * 16;
+    return at;
+  };
+  r.summary = place(sizeof(RawLogitSummary));
+  r.chosen = place(sizeof(kernels::cuda::ChosenToken));
+  r.stats = place((stats_slots() + size(logit_pieces())) * sizeof(RawStats));
+  r.heads = place(size(n_rows()) * sizeof(RawHeadStats));
+  r.pooled = place(size(n_rows()) * size(bins_));
+  return r;
+}
+
+/// Results of a step on the host.
+const std::byte* CudaBackend::slot(std::uint32_t number) const {
+  const std::size_t slot_bytes =
+      results_layout().bytes + size(row_stride(context_)) * sizeof(float);
+  return step_.data() + kStepSlots * sizeof(StepState) + number % kStepSlots * slot_bytes;
+}
 
 Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
   const model::DecoderSpec& spec = model_->spec;
@@ -70,7 +82,7 @@ Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
   attention.cache = qkv.cache;
   attention.q = t.q_rope;
   attention.scale = spec.attention_scale;
-  attention.scores = work_.scores + first_row * size(context_);
+  attention.first_row = static_cast<int>(first_row);
   attention.lse = work_.lse + first_row;
   attention.out = t.context;
   attention.parts = work_.parts;
@@ -86,15 +98,17 @@ Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
   return launch_project(on_, {w.down, nullptr, t.act, t.resid_mid, t.ffn_out, t.resid_out});
 }
 
-Status CudaBackend::enqueue_step(const Splits& splits, Tier tier) {
+Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choosing) {
   const model::DecoderSpec& spec = model_->spec;
-  const std::size_t slots = stats_slots() + size(logit_pieces());
-  const int n_rows = spec.n_layers * spec.n_heads;
-  const StepResults host = find_results(step_.data(), slots, size(n_rows));
-  LS_CUDA(cudaMemcpyAsync(work_.state, host.state, sizeof(kernels::cuda::StepState),
-                          cudaMemcpyHostToDevice, on_.stream));
+  const StepResults at = results_layout();
+  std::byte* const results = work_.results;
+  auto* summary = reinterpret_cast<RawLogitSummary*>(results + at.summary);
+  auto* chosen = reinterpret_cast<kernels::cuda::ChosenToken*>(results + at.chosen);
+  LS_CHECK(launch_begin_step(on_, reinterpret_cast<const StepState*>(step_.data()), work_.state,
+                             work_.history));
+  // Everything after this one may read the state before it has waited for its predecessor.
   kernels::cuda::Launch first = on_;
-  first.overlap = false;  // what comes before it is a copy
+  first.overlap = false;
   LS_CHECK(launch_embed(first, weights_.embedding, &work_.state->token, 1, work_.embedding,
                         weights_.inv_freq, &work_.state->position, spec.rope_dim, work_.cos_sin));
   for (int layer = 0; layer < spec.n_layers; ++layer) {
@@ -103,32 +117,47 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier) {
   LS_CHECK(launch_head(on_, {weights_.head, weights_.output_norm, spec.norm_eps,
                              work_.decode.back().resid_out, work_.final_norm, work_.logits}));
   if (tier != Tier::kOff) {
-    LS_CHECK(launch_row_stats(on_, work_.entries, static_cast<int>(n_decode_entries_), 1,
-                              work_.stats, static_cast<int>(slots)));
-    LS_CHECK(launch_attention_rows(on_, work_.scores, work_.lse, n_rows, context_, work_.state,
-                                   tier >= Tier::kAttention ? work_.probs : nullptr, work_.heads));
-    LS_CUDA(cudaMemcpyAsync(host.stats, work_.stats, slots * sizeof(RawStats),
-                            cudaMemcpyDeviceToHost, on_.stream));
-    LS_CUDA(cudaMemcpyAsync(host.heads, work_.heads, size(n_rows) * sizeof(RawHeadStats),
-                            cudaMemcpyDeviceToHost, on_.stream));
+    auto* stats = reinterpret_cast<RawStats*>(results + at.stats);
+    LS_CHECK(launch_row_stats(on_, work_.entries, static_cast<int>(n_decode_entries_), 1, stats,
+                              static_cast<int>(stats_slots()) + logit_pieces()));
+    auto* pooled = reinterpret_cast<std::uint8_t*>(results + at.pooled);
+    LS_CHECK(launch_attention_rows(on_, work_.lse, n_rows(), work_.state,
+                                   reinterpret_cast<RawHeadStats*>(results + at.heads),
+                                   tier >= Tier::kAttention ? pooled : nullptr, bins_));
   }
   if (summarises_) {
     LS_CHECK(launch_logit_summary(on_, work_.logits, work_.usable, spec.vocab_rows,
-                                  work_.logit_parts, work_.logit_summary));
-    LS_CUDA(cudaMemcpyAsync(host.summary, work_.logit_summary, sizeof(*host.summary),
-                            cudaMemcpyDeviceToHost, on_.stream));
+                                  work_.logit_parts, summary));
   }
-  return {};
+  if (choosing == Choosing::kSampling) {
+    LS_CHECK(launch_sample(on_, work_.logits, work_.usable, spec.vocab_rows, work_.history,
+                           work_.state, work_.sample, chosen));
+  }
+  kernels::cuda::PublishStage publish;
+  publish.state = work_.state;
+  publish.chosen = choosing == Choosing::kNot      ? nullptr
+                   : choosing == Choosing::kGreedy ? &summary->top_id
+                                                   : &chosen->id;
+  publish.results = results;
+  publish.ring = step_.data() + kStepSlots * sizeof(StepState);
+  publish.bytes = tier >= Tier::kAttention ? at.bytes
+                  : tier == Tier::kSummary ? at.pooled
+                                           : at.stats;
+  publish.slot_bytes = static_cast<std::size_t>(slot(1) - slot(0));
+  publish.n_rows = n_rows();
+  return launch_publish(on_, publish);
 }
 
-Result<cudaGraphExec_t> CudaBackend::step_graph(const Splits& splits, Tier tier) {
+Result<cudaGraphExec_t> CudaBackend::step_graph(const Splits& splits, Tier tier,
+                                                Choosing choosing) {
   const Tier kind = std::min(tier, Tier::kAttention);
-  const std::pair<int, int> key{splits.n * splits.chunk, static_cast<int>(kind)};
+  const std::array<int, 3> key{splits.n * splits.chunk, static_cast<int>(kind),
+                               static_cast<int>(choosing)};
   if (const auto it = graphs_.find(key); it != graphs_.end()) {
     return it->second.get();
   }
   LS_CUDA(cudaStreamBeginCapture(on_.stream, cudaStreamCaptureModeThreadLocal));
-  const Status enqueued = enqueue_step(splits, kind);
+  const Status enqueued = enqueue_step(splits, kind, choosing);
   cudaGraph_t graph = nullptr;
   const cudaError_t ended = cudaStreamEndCapture(on_.stream, &graph);
   if (!enqueued.ok() || ended != cudaSuccess) {
@@ -146,50 +175,142 @@ Result<cudaGraphExec_t> CudaBackend::step_graph(const Splits& splits, Tier tier)
   return executable;
 }
 
+Step CudaBackend::make_step(const ForwardRequest& request, int position, std::int32_t token) const {
+  Step step;
+  step.token = token;
+  step.position = position;
+  step.tier = request.capture.tier;
+  step.choosing = choosing(request);
+  step.eager = request.eager;
+  if (step.choosing != Choosing::kNot) {
+    step.sampling = *request.sampling;
+  }
+  if (step.tier == Tier::kAttention) {
+    step.follow_layer = request.capture.follow_layer;
+    step.follow_head = request.capture.follow_head;
+    step.rows = arena_->take(row_bytes(position));
+  }
+  return step;
+}
+
+/// Gives the GPU one step. The slot's last user must be done before the host writes its inputs.
+Status CudaBackend::begin_step(Step step) {
+  step.number = next_step_;
+  const std::size_t at = step.number % kStepSlots;
+  LS_CUDA(cudaEventSynchronize(step_done_[at].get()));
+  StepState& in = reinterpret_cast<StepState*>(step_.data())[at];
+  in = {};
+  in.token = step.token;
+  in.position = step.position;
+  if (step.rows != nullptr) {
+    in.rows = rows_of(step.rows.get());
+    in.row_stride = row_stride(step.position);
+  } else if (step.tier != Tier::kOff) {  // statistics need them, nobody keeps them
+    in.rows = work_.scores;
+    in.row_stride = row_stride(context_ - 1);
+  }
+  const model::DecoderSpec& spec = model_->spec;
+  if (step.follow_layer >= 0 && step.follow_layer < spec.n_layers && step.follow_head >= 0 &&
+      step.follow_head < spec.n_heads) {
+    in.follow_row = step.follow_layer * spec.n_heads + step.follow_head;
+  }
+  in.sampling = step_sampling(step.sampling, step.position);
+  const Splits splits = splits_for(step.position + 1);
+  if (step.eager) {
+    LS_CHECK(enqueue_step(splits, std::min(step.tier, Tier::kAttention), step.choosing));
+  } else {
+    LS_TRY(cudaGraphExec_t const graph, step_graph(splits, step.tier, step.choosing));
+    LS_CUDA(cudaGraphLaunch(graph, on_.stream));
+  }
+  ++next_step_;
+  LS_CUDA(cudaEventRecord(step_done_[at].get(), on_.stream));
+  logits_position_ = step.position;
+  steps_.push_back(std::move(step));
+  return {};
+}
+
+/// Whether a step that was done ahead is what is asked for now.
+bool CudaBackend::answers(const Step& step, const ForwardRequest& request) const {
+  const Choosing wanted = choosing(request);
+  return step.position == request.position && step.token == request.ids[0] &&
+         step.tier == request.capture.tier && step.choosing == wanted &&
+         step.eager == request.eager &&
+         (wanted == Choosing::kNot || step.sampling == *request.sampling);
+}
+
 Status CudaBackend::decode(const ForwardRequest& request, std::vector<float>& logits,
                            capture::PassCapture& captured) {
   if (request.stop.stop_requested()) {
     return cancelled_error();
   }
+  if (steps_.empty() || !answers(steps_.front(), request)) {
+    steps_.clear();
+    LS_CHECK(begin_step(make_step(request, request.position, request.ids[0])));
+  }
+  // Slots hold one step less than there are, so that the oldest results stay until they are read.
+  const bool may_go_ahead =
+      choosing(request) != Choosing::kNot && request.capture.tier < Tier::kFull;
+  const int ahead = may_go_ahead ? std::min(request.ahead, kStepSlots - 2) : 0;
+  while (static_cast<int>(steps_.size()) <= ahead && steps_.back().position + 1 < context_) {
+    LS_CHECK(begin_step(make_step(request, steps_.back().position + 1, -1)));
+  }
+  const Step step = std::move(steps_.front());
+  steps_.pop_front();
+  const Status finished = finish_step(step, request, logits, captured);
+  if (!finished.ok()) {
+    steps_.clear();
+  }
+  return finished;
+}
+
+Status CudaBackend::finish_step(const Step& step, const ForwardRequest& request,
+                                std::vector<float>& logits, capture::PassCapture& captured) {
   const model::DecoderSpec& spec = model_->spec;
-  const std::size_t slots = stats_slots() + size(logit_pieces());
-  const std::size_t n_rows = size(spec.n_layers) * size(spec.n_heads);
-  const StepResults host = find_results(step_.data(), slots, n_rows);
-  const int kv_len = request.position + 1;
-  const Tier tier = request.capture.tier;
-  *host.state = {request.ids[0], request.position};
-  LS_TRY(cudaGraphExec_t const graph, step_graph(splits_for(kv_len), tier));
-  LS_CUDA(cudaGraphLaunch(graph, on_.stream));
-  // While the GPU works: the system clears the pages of the new row here, once.
-  captured.reset(request.capture, request.position, 1, spec.n_layers, spec.n_heads);
-  if (tier >= Tier::kAttention) {
-    LS_CHECK(
-        download(captured.attention[0].data(), work_.probs, n_rows * size(kv_len) * sizeof(float)));
+  const Tier tier = step.tier;
+  // While the GPU works.
+  captured.reset(request.capture, step.position, 1, spec.n_layers, spec.n_heads,
+                 tier == Tier::kFull);
+  LS_CUDA(cudaEventSynchronize(step_done_[step.number % kStepSlots].get()));
+  const StepResults at = results_layout();
+  const std::byte* const results = slot(step.number);
+  const auto& summary = *part<RawLogitSummary>(results, at.summary);
+  if (step.choosing != Choosing::kNot) {
+    *request.chosen =
+        chosen_of(step.choosing, summary, *part<kernels::cuda::ChosenToken>(results, at.chosen));
+    const std::int32_t next = request.chosen->id;
+    if (next < 0) {
+      steps_.clear();
+    } else if (!steps_.empty()) {
+      steps_.front().token = next;
+    }
   }
-  const bool summarised = summarises_ && request.summary != nullptr;
-  if (!summarised) {
-    LS_CUDA(cudaMemcpyAsync(host.logits, work_.logits, size(spec.vocab_rows) * sizeof(float),
-                            cudaMemcpyDeviceToHost, on_.stream));
+  last_token_ = step.token;
+  if (tier != Tier::kOff) {
+    finish_stats(part<RawStats>(results, at.stats), 0, true, captured);
+    static_assert(sizeof(RawHeadStats) == sizeof(capture::HeadStats) &&
+                  std::is_trivially_copyable_v<capture::HeadStats>);
+    std::memcpy(static_cast<void*>(captured.heads.data()), results + at.heads,
+                size(n_rows()) * sizeof(RawHeadStats));
   }
-  LS_CUDA(cudaStreamSynchronize(on_.stream));
-  if (!summarised) {
-    logits.assign(host.logits, host.logits + spec.vocab_rows);
-  } else if (finish_summary(*host.summary, *request.summary)) {
+  if (tier == Tier::kAttention) {
+    capture::PooledRows pooled{capture::pooled_width(step.position + 1, bins_), bins_, {}};
+    const auto* cells = part<std::uint8_t>(results, at.pooled);
+    pooled.cells.assign(cells, cells + size(n_rows()) * size(bins_));
+    auto rows = std::make_shared<capture::AttentionRows>(step.rows, std::move(pooled));
+    if (step.follow_layer >= 0) {
+      const auto* row = part<float>(results, at.bytes);
+      rows->set_followed(step.follow_layer, step.follow_head,
+                         std::vector<float>(row, row + step.position + 1));
+    }
+    captured.kept.push_back(std::move(rows));
+  }
+  if (summarises_ && request.summary != nullptr && finish_summary(summary, *request.summary)) {
     logits.clear();
   } else {
+    kv_len_ = step.position + 1;
     LS_CHECK(last_logits(logits));
   }
-  if (tier == Tier::kOff) {
-    return {};
-  }
-  finish_stats(host.stats, 0, true, captured);
-  static_assert(sizeof(RawHeadStats) == sizeof(capture::HeadStats) &&
-                std::is_trivially_copyable_v<capture::HeadStats>);
-  std::memcpy(static_cast<void*>(captured.heads.data()), host.heads, n_rows * sizeof(RawHeadStats));
-  if (tier == Tier::kFull) {
-    return keep_decode_taps(captured);
-  }
-  return {};
+  return tier == Tier::kFull ? keep_decode_taps(captured) : Status{};
 }
 
 }  // namespace layerscope::backend::cuda

@@ -2,7 +2,11 @@
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
+#include <chrono>
+#include <thread>
+
 #include "engine/backend/cuda.h"
+#include "kernels/cuda/check.h"
 
 namespace layerscope::backend {
 namespace {
@@ -55,6 +59,38 @@ std::vector<DeviceInfo> list_cuda_devices() {
     devices.push_back(std::move(info));
   }
   return devices;
+}
+
+// After a failed kernel the context answers every call with the same error, until it is thrown
+// away. The driver may take a while to give the device back.
+Status recover_cuda_device(int gpu) {
+  constexpr int kTries = 30;
+  constexpr auto kPause = std::chrono::milliseconds(100);
+  if (cudaSetDevice(gpu) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess) {
+    return {};
+  }
+  cudaError_t code = cudaSuccess;
+  for (int i = 0; i < kTries; ++i) {
+    static_cast<void>(cudaGetLastError());
+    static_cast<void>(cudaDeviceReset());
+    static_cast<void>(cudaGetLastError());
+    code = cudaSetDevice(gpu);
+    code = code == cudaSuccess ? cudaFree(nullptr) : code;
+    if (code == cudaSuccess) {
+      return {};
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+  return device_error(
+      fmt::format("the driver does not give GPU {} back to this process ({}); start Layerscope "
+                  "again, or use --backend cpu",
+                  gpu, cudaGetErrorString(code)));
+}
+
+void warm_up_cuda(int gpu) {
+  static_cast<void>(cudaSetDevice(gpu));
+  static_cast<void>(cudaFree(nullptr));
+  static_cast<void>(cudaGetLastError());
 }
 
 }  // namespace layerscope::backend

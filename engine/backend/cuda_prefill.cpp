@@ -10,7 +10,6 @@ namespace layerscope::backend::cuda {
 using capture::PassCapture;
 using capture::Tap;
 using capture::Tier;
-using kernels::cuda::RawHeadStats;
 using kernels::cuda::RawStats;
 
 namespace {
@@ -24,6 +23,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   const bool summarise = request.capture.tier != Tier::kOff;
   const std::size_t slots = stats_slots();
   reset_capture(request, captured);
+  LS_CHECK(place_pass_rows(captured));
   const kernels::cuda::StatsEntry* layer_entries = work_.entries + n_decode_entries_;
   const kernels::cuda::StatsEntry* wide_entries =
       layer_entries + size(spec.n_layers) * n_layer_entries_;
@@ -32,6 +32,8 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
 
   LS_CUDA(cudaMemcpyAsync(work_.ids, request.ids.data(), request.ids.size_bytes(),
                           cudaMemcpyHostToDevice, on.stream));
+  LS_CUDA(cudaMemcpyAsync(work_.history + request.position, work_.ids, request.ids.size_bytes(),
+                          cudaMemcpyDeviceToDevice, on.stream));
   LS_CUDA(cudaMemcpyAsync(work_.position, &request.position, sizeof(request.position),
                           cudaMemcpyHostToDevice, on.stream));
   LS_CHECK(launch_embed(on, weights_.embedding, work_.ids, n, t.resid_out, weights_.inv_freq,
@@ -41,8 +43,12 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
     LS_CHECK(launch_row_stats(on, wide_entries, 1, n, work_.stats, static_cast<int>(slots)));
     LS_CHECK(keep_full(captured, Tap::kEmbedding, -1, {n, spec.hidden}, t.resid_out));
   }
+  const int per_group = summarise ? group_layers(n) : 1;
+  Group group;
+  Group before;
   for (int layer = 0; layer < spec.n_layers; ++layer) {
     if (request.stop.stop_requested()) {
+      LS_CUDA(cudaStreamSynchronize(copy_stream_.get()));  // it writes to the buffer of downloads
       return cancelled_error();
     }
     LS_CHECK(prefill_attention_block(layer, request, t.resid_out, captured));
@@ -52,18 +58,25 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
                                 static_cast<int>(n_layer_entries_), n, work_.stats,
                                 static_cast<int>(slots)));
       LS_CHECK(keep_layer_taps(captured, layer, t));
+      ++group.n;
+      if (group.n == per_group || layer + 1 == spec.n_layers) {
+        LS_CHECK(send_group(group, captured));
+        LS_CHECK(take_group(before, captured));
+        before = group;
+        if (request.capture.tier == Tier::kFull) {  // whole tensors come through the same buffer
+          LS_CHECK(take_group(before, captured));
+          before = {};
+        }
+        group = {layer + 1, 0, 1 - group.turn};
+      }
     }
   }
+  LS_CHECK(take_group(before, captured));
   LS_CHECK(prefill_logits(request, logits, captured));
   if (!summarise) {
     return {};
   }
-  std::vector<RawStats> raw(size(n) * slots);
-  LS_CHECK(download(raw.data(), work_.stats, raw.size() * sizeof(RawStats)));
-  for (int token = 0; token < n; ++token) {
-    finish_stats(raw.data() + size(token) * slots, token, false, captured);
-  }
-  return download(captured.heads.data(), work_.heads, captured.heads.size() * sizeof(RawHeadStats));
+  return finish_prefill(captured);
 }
 
 Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& request,
@@ -120,6 +133,10 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
     values = work_.values_f32;
     kv_batch = static_cast<std::ptrdiff_t>(keys_all) * heads_.head_stride;
   }
+  // As few and as large products as the layout allows.
+  const bool by_kv = spec.n_kv_heads > per_kv;
+  const int products = by_kv ? per_kv : spec.n_kv_heads;
+  const std::ptrdiff_t q_step = static_cast<std::ptrdiff_t>(per_kv) * spec.head_dim;
   float* full_scores = full_attention(captured, Tap::kAttnScores, layer, keys_all, -INFINITY);
   float* full_weights = full_attention(captured, Tap::kAttnWeights, layer, keys_all, 0.0F);
   const std::size_t room =
@@ -131,14 +148,16 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
     const int n_keys = request.position + begin + rows;
     kernels::cuda::Gemm::Batched scores;
     scores.x_stride = spec.q_width();
-    scores.x_batch = spec.head_dim;
+    scores.x_batch = by_kv ? q_step : spec.head_dim;
+    scores.w_batch = by_kv ? kv_batch : 0;
     scores.w_stride = heads_.head_stride;
     scores.out_stride = n_keys;
-    scores.out_batch = static_cast<std::ptrdiff_t>(rows) * n_keys;
+    const std::ptrdiff_t head_scores = static_cast<std::ptrdiff_t>(rows) * n_keys;
+    scores.out_batch = by_kv ? per_kv * head_scores : head_scores;
     scores.m = rows;
     scores.n = n_keys;
     scores.k = spec.head_dim;
-    scores.batch = per_kv;
+    scores.batch = by_kv ? spec.n_kv_heads : per_kv;
     scores.alpha = spec.attention_scale;
     kernels::cuda::Gemm::Batched sums;
     sums.x_stride = n_keys;
@@ -146,22 +165,22 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
     sums.w_stride = heads_.head_stride;
     sums.w_transposed = true;
     sums.out_stride = spec.q_width();
-    sums.out_batch = spec.head_dim;
+    sums.out_batch = scores.x_batch;
+    sums.w_batch = scores.w_batch;
     sums.m = rows;
     sums.n = spec.head_dim;
     sums.k = n_keys;
-    sums.batch = per_kv;
-    const auto kv_scores = [&](int kv) {
-      return work_.prefill_scores + static_cast<std::ptrdiff_t>(kv) * per_kv * scores.out_batch;
-    };
+    sums.batch = scores.batch;
     const std::size_t first_value = size(begin) * size(spec.q_width());
-    const auto kv_offset = [&](int kv) {
-      return first_value + size(kv) * size(per_kv) * size(spec.head_dim);
+    // Product i is of KV head i, or of the i-th query head of every KV head.
+    const auto q_offset = [&](int i) {
+      return static_cast<std::ptrdiff_t>(first_value) + i * (by_kv ? spec.head_dim : q_step);
     };
-    for (int kv = 0; kv < spec.n_kv_heads; ++kv) {
-      scores.x = t.q_rope + kv_offset(kv);
-      scores.w = keys + kv * kv_batch;
-      scores.out = kv_scores(kv);
+    const auto score_offset = [&](int i) { return i * (by_kv ? 1 : per_kv) * head_scores; };
+    for (int i = 0; i < products; ++i) {
+      scores.x = t.q_rope + q_offset(i);
+      scores.w = keys + (by_kv ? 0 : i * kv_batch);
+      scores.out = work_.prefill_scores + score_offset(i);
       LS_CHECK(gemm_->batched(scores));
     }
     if (full_scores != nullptr) {
@@ -169,22 +188,18 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
                            request.position + begin));
       LS_CHECK(keep_rows(full_scores, rows, n_keys, begin, n, keys_all));
     }
-    RawHeadStats* stats =
-        tier == Tier::kOff
-            ? nullptr
-            : work_.heads + (size(begin) * size(spec.n_layers) + size(layer)) * size(spec.n_heads);
     LS_CHECK(launch_softmax(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
-                            request.position + begin, stats, spec.n_layers * spec.n_heads));
-    for (int kv = 0; kv < spec.n_kv_heads; ++kv) {
-      sums.x = kv_scores(kv);
-      sums.w = values + kv * kv_batch;
-      sums.out = t.context + kv_offset(kv);
+                            request.position + begin, softmax_capture(layer, begin, tier)));
+    for (int i = 0; i < products; ++i) {
+      sums.x = work_.prefill_scores + score_offset(i);
+      sums.w = values + (by_kv ? 0 : i * kv_batch);
+      sums.out = t.context + q_offset(i);
       LS_CHECK(gemm_->batched(sums));
     }
     if (full_weights != nullptr) {
       LS_CHECK(keep_rows(full_weights, rows, n_keys, begin, n, keys_all));
     }
-    if (tier >= Tier::kAttention) {
+    if (tier == Tier::kFull) {
       LS_CHECK(keep_attention(layer, begin, rows, n_keys, captured));
     }
   }
@@ -221,22 +236,30 @@ Status CudaBackend::keep_rows(float* whole, int rows, int n_keys, int begin, int
   return {};
 }
 
-/// As PassCapture::reset; the rows, hundreds of MB for a long batch, are made by several threads.
+/// As PassCapture::reset, but what is overwritten as a whole is not cleared (22 MB of statistics
+/// for 512 tokens of Llama-3-8B); the rows of the full tier are made by several threads.
 void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
   const model::DecoderSpec& spec = model_->spec;
   const int n = static_cast<int>(request.ids.size());
-  capture::Request without_rows = request.capture;
-  without_rows.tier = std::min(without_rows.tier, Tier::kSummary);
-  captured.reset(without_rows, request.position, n, spec.n_layers, spec.n_heads);
+  const Tier tier = request.capture.tier;
+  std::vector<capture::TapStats> taps = std::move(captured.taps);
+  std::vector<capture::HeadStats> heads = std::move(captured.heads);
+  captured.reset({}, request.position, n, spec.n_layers, spec.n_heads);
   captured.request = request.capture;
-  if (request.capture.tier < Tier::kAttention) {
+  if (tier == Tier::kOff) {
+    return;
+  }
+  taps.resize(size(n) * stats_slots());
+  heads.resize(size(n) * size(n_rows()));
+  captured.taps = std::move(taps);
+  captured.heads = std::move(heads);
+  if (tier < Tier::kFull) {
     return;
   }
   captured.attention.resize(size(n));
   pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
-      captured.attention[t].resize(size(spec.n_layers) * size(spec.n_heads) *
-                                   (size(request.position) + t + 1));
+      captured.attention[t].resize(size(n_rows()) * (size(request.position) + t + 1));
     }
   });
 }

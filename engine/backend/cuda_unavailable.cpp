@@ -14,4 +14,8 @@ Result<std::unique_ptr<Backend>> create_cuda_backend(std::shared_ptr<const model
   return device_error(std::string("the CUDA backend is not available: ") + kReason);
 }
 
+Status recover_cuda_device(int /*gpu*/) { return {}; }
+
+void warm_up_cuda(int /*gpu*/) {}
+
 }  // namespace layerscope::backend

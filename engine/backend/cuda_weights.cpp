@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "engine/base/thread_pool.h"
+#include "kernels/cuda/dequant_blocks.h"
 
 namespace layerscope::backend::cuda {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 using kernels::Matrix;
 using kernels::cuda::padded_cols;
 using kernels::cuda::plane_bytes;
+using kernels::cuda::resident_dtype;
 using kernels::cuda::scale_bytes;
 
 constexpr std::size_t kRingBytes = std::size_t{32} << 20U;
@@ -28,6 +30,9 @@ struct Job {
 class Layout {
  public:
   explicit Layout(void* base) : planner_(base) {}
+
+  /// Kept in the type that the kernels read it in.
+  DeviceMatrix matrix(const Matrix& from) { return matrix(from, resident_dtype(from.dtype)); }
 
   DeviceMatrix matrix(const Matrix& from, DType type) {
     DeviceMatrix m;
@@ -59,8 +64,8 @@ class Layout {
 
   void place(const model::Model& model, DeviceWeights& w) {
     const model::Weights& weights = model.weights;
-    w.embedding = matrix(weights.embedding, weights.embedding.dtype);
-    w.head = weights.tied_head ? w.embedding : matrix(weights.head, weights.head.dtype);
+    w.embedding = matrix(weights.embedding);
+    w.head = weights.tied_head ? w.embedding : matrix(weights.head);
     w.output_norm = vector(weights.output_norm);
     w.inv_freq = vector(weights.inv_freq);
     w.layers.resize(weights.layers.size());
@@ -74,17 +79,17 @@ class Layout {
       const std::array<const Matrix*, 3> qkv{&from.q, &from.k, &from.v};
       const std::array<const std::vector<float>*, 3> bias{&from.q_bias, &from.k_bias, &from.v_bias};
       for (std::size_t m = 0; m < qkv.size(); ++m) {
-        to.qkv[m] = matrix(*qkv[m], same_qkv ? qkv[m]->dtype : DType::kF32);
+        to.qkv[m] = matrix(*qkv[m], same_qkv ? resident_dtype(qkv[m]->dtype) : DType::kF32);
         to.qkv_bias[m] = vector(*bias[m]);
       }
-      to.out = matrix(from.out, from.out.dtype);
+      to.out = matrix(from.out);
       to.out_bias = vector(from.out_bias);
       to.ffn_norm = vector(from.ffn_norm);
-      to.gate = matrix(from.gate, same_ffn ? from.gate.dtype : DType::kF32);
-      to.up = matrix(from.up, same_ffn ? from.up.dtype : DType::kF32);
-      to.down = matrix(from.down, from.down.dtype);
+      to.gate = matrix(from.gate, same_ffn ? resident_dtype(from.gate.dtype) : DType::kF32);
+      to.up = matrix(from.up, same_ffn ? resident_dtype(from.up.dtype) : DType::kF32);
+      to.down = matrix(from.down);
     }
-    // Repacked types pass through a device buffer of one ring slot.
+    // Blocks to be repacked or decoded pass through a device buffer of one ring slot.
     staging = planner_.take<std::byte>(std::min(kRingBytes, largest_file_matrix(model)));
   }
 
@@ -103,7 +108,7 @@ class Layout {
   static std::size_t largest_file_matrix(const model::Model& model) {
     std::size_t largest = 0;
     const auto look = [&](const Matrix& m) {
-      if (m.dtype == DType::kQ8_0) {
+      if (kernels::cuda::can_decode_blocks(m.dtype)) {
         largest = std::max(largest, m.rows * dtype_bytes(m.dtype, m.cols));
       }
     };
@@ -186,7 +191,10 @@ class Upload {
     const bool decode = job.from.dtype != job.to.dtype;
     const std::size_t device_row =
         plane_bytes(job.to.dtype, 1, job.to.cols);  // of the (code) plane
-    const std::size_t slot_row = decode ? device_row : std::max(row_bytes, device_row);
+    const bool on_device = decode && kernels::cuda::can_decode_blocks(job.from.dtype);
+    const std::size_t slot_row = on_device ? row_bytes
+                                 : decode  ? device_row
+                                           : std::max(row_bytes, device_row);
     const std::size_t per_slot = std::max<std::size_t>(1, kRingBytes / slot_row);
     for (std::size_t row = 0; row < job.from.rows; row += per_slot) {
       if (stop_.stop_requested()) {
@@ -195,7 +203,12 @@ class Upload {
       const std::size_t n = std::min(per_slot, job.from.rows - row);
       LS_TRY(std::byte* const buffer, ring_.next());
       auto* to = static_cast<std::byte*>(const_cast<void*>(job.to.data)) + row * device_row;
-      if (decode) {
+      if (on_device) {
+        ring_.copy(buffer, job.from.row(row), n * row_bytes);
+        LS_CHECK(ring_.send(staging_, n * row_bytes));
+        LS_CHECK(kernels::cuda::launch_decode_blocks(on_, job.from.dtype, staging_, n, job.to.cols,
+                                                     reinterpret_cast<float*>(to), job.to.stride));
+      } else if (decode) {
         decode_rows(job, row, n, buffer);
         LS_CHECK(ring_.send(to, n * device_row));
       } else if (job.from.dtype == DType::kQ8_0) {
@@ -203,8 +216,9 @@ class Upload {
         LS_CHECK(ring_.send(staging_, n * row_bytes));
         const std::size_t blocks_per_row = job.from.cols / 32;
         auto* scales = static_cast<std::byte*>(const_cast<void*>(job.to.scales));
-        LS_CHECK(kernels::cuda::launch_repack_q8(on_, staging_, n * blocks_per_row, to,
-                                                 scales + row * blocks_per_row * 2));
+        LS_CHECK(kernels::cuda::launch_repack_q8(
+            on_, staging_, n * blocks_per_row, job.to.cols, to,
+            scales + row * scale_bytes(DType::kQ8_0, 1, job.to.cols)));
       } else if (row_bytes == device_row) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
         LS_CHECK(ring_.send(to, n * row_bytes));
@@ -257,8 +271,9 @@ Result<DeviceWeights> upload_weights(const model::Model& model, cudaStream_t str
                                      const std::stop_token& stop,
                                      const std::function<void(double)>& progress) {
   DeviceWeights w;
-  LS_TRY(w.memory, DeviceBuffer::create(weight_bytes(model)));
-  Layout layout(w.memory.data());
+  LS_TRY(DeviceBuffer memory, DeviceBuffer::create(weight_bytes(model)));
+  w.memory = std::make_shared<const DeviceBuffer>(std::move(memory));
+  Layout layout(w.memory->data());
   layout.place(model, w);
   LS_TRY(const std::unique_ptr<Ring> ring, Ring::create(stream));
   for (const Layout::VectorJob& job : layout.vectors) {

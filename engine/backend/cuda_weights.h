@@ -1,4 +1,5 @@
-// The model's weights in device memory, in their file type.
+// The model's weights in device memory, in their file type where the kernels read it, else decoded
+// to float32 (kernels/cuda/dequant_blocks.h).
 //
 // Q8_0 blocks are repacked into two aligned planes (a bijection: the file's blocks can be had
 // back); rows of other types are padded to 16 bytes where their length asks for it.
@@ -6,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <vector>
 
@@ -26,8 +28,9 @@ struct DeviceLayer {
   const float* ffn_norm = nullptr;
 };
 
+/// Views into one allocation. Copies share it, so that a second backend takes no second one.
 struct DeviceWeights {
-  DeviceBuffer memory;
+  std::shared_ptr<const DeviceBuffer> memory;
   DeviceMatrix embedding, head;
   const float* output_norm = nullptr;
   const double* inv_freq = nullptr;

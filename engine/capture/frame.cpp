@@ -7,7 +7,7 @@
 namespace layerscope::capture {
 
 void PassCapture::reset(const Request& wanted, int position, int tokens, int layers,
-                        int n_attention_heads) {
+                        int n_attention_heads, bool rows_on_host) {
   request = wanted;
   first_position = position;
   n_tokens = tokens;
@@ -16,6 +16,7 @@ void PassCapture::reset(const Request& wanted, int position, int tokens, int lay
   taps.clear();
   heads.clear();
   attention.clear();
+  kept.clear();
   tensors.clear();
   if (wanted.tier == Tier::kOff) {
     return;
@@ -23,7 +24,7 @@ void PassCapture::reset(const Request& wanted, int position, int tokens, int lay
   const auto n = static_cast<std::size_t>(tokens);
   taps.resize(n * static_cast<std::size_t>(layers + 1) * kNumTaps);
   heads.resize(n * static_cast<std::size_t>(layers) * static_cast<std::size_t>(n_attention_heads));
-  if (wanted.tier >= Tier::kAttention) {
+  if (wanted.tier >= Tier::kAttention && rows_on_host) {
     attention.resize(n);
     for (std::size_t t = 0; t < n; ++t) {
       attention[t].resize(static_cast<std::size_t>(layers) *
@@ -47,13 +48,9 @@ TapStats compute_stats(const float* values, std::size_t n) {
 }
 
 std::span<const float> TokenFrame::attention_row(int layer, int h) const {
-  if (attention == nullptr || attention->empty()) {
-    return {};
-  }
-  const auto row = static_cast<std::size_t>(position) + 1;
-  const std::size_t index = static_cast<std::size_t>(layer) * static_cast<std::size_t>(n_heads) +
-                            static_cast<std::size_t>(h);
-  return std::span<const float>(*attention).subspan(index * row, row);
+  return attention == nullptr
+             ? std::span<const float>()
+             : attention->row(layer, h, n_heads, static_cast<std::size_t>(position) + 1);
 }
 
 }  // namespace layerscope::capture

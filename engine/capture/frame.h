@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/capture/attention_rows.h"
 #include "engine/capture/taps.h"
 
 namespace layerscope::capture {
@@ -31,6 +32,9 @@ struct Request {
   int first_layer = 0;  ///< full tier: layers [first_layer, last_layer]
   int last_layer = std::numeric_limits<int>::max();
   std::uint32_t taps = 0xFFFFFFFFU;  ///< full tier: bit i = Tap i
+  /// A head whose whole rows come to the host although the backend keeps them; −1: none.
+  int follow_layer = -1;
+  int follow_head = -1;
 
   [[nodiscard]] bool wants_full(Tap tap, int layer) const {
     const bool in_layers = !is_layer_tap(tap) || (layer >= first_layer && layer <= last_layer);
@@ -77,12 +81,15 @@ struct PassCapture {
   int n_heads = 0;
   std::vector<TapStats> taps;    ///< [n_tokens][n_layers + 1][kNumTaps]; row n_layers is model-wide
   std::vector<HeadStats> heads;  ///< [n_tokens][n_layers][n_heads]
-  /// Per token, probabilities [n_layers][n_heads][position + 1]; empty below the attention tier.
+  /// Per token, probabilities [n_layers][n_heads][position + 1]; empty below the attention tier,
+  /// and where the backend keeps the rows (then `kept` has an entry per token).
   std::vector<std::vector<float>> attention;
+  std::vector<std::shared_ptr<const AttentionRows>> kept;
   std::vector<FullTensor> tensors;
 
-  /// Clears and sizes everything for one pass.
-  void reset(const Request& wanted, int position, int tokens, int layers, int n_attention_heads);
+  /// Clears and sizes everything for one pass; `attention` only when the rows go to the host.
+  void reset(const Request& wanted, int position, int tokens, int layers, int n_attention_heads,
+             bool rows_on_host = true);
   TapStats& stats(int token, int layer, Tap tap) {
     return taps[(static_cast<std::size_t>(token) * static_cast<std::size_t>(n_layers + 1) +
                  static_cast<std::size_t>(layer < 0 ? n_layers : layer)) *
@@ -146,8 +153,8 @@ struct TokenFrame {
   int n_heads = 0;
   std::vector<TapStats> taps;    ///< [n_layers + 1][kNumTaps]; row n_layers is model-wide
   std::vector<HeadStats> heads;  ///< [n_layers][n_heads]
-  /// Probabilities [n_layers][n_heads][position + 1]; null when not captured or dropped for memory.
-  std::shared_ptr<const std::vector<float>> attention;
+  /// Null when not captured or dropped for memory.
+  std::shared_ptr<const AttentionRows> attention;
   std::optional<LogitSummary> logits;  ///< Distribution after this token, where computed.
   double eval_ms = 0.0;                ///< Wall time of the pass, divided by its tokens.
 
@@ -160,7 +167,8 @@ struct TokenFrame {
     return heads[static_cast<std::size_t>(layer) * static_cast<std::size_t>(n_heads) +
                  static_cast<std::size_t>(h)];
   }
-  /// Attention row of one head, `position + 1` probabilities; empty when not captured.
+  /// Attention row of one head, `position + 1` probabilities; empty when it is not on the host
+  /// (Backend::captured_row then has it, unless it was not captured).
   [[nodiscard]] std::span<const float> attention_row(int layer, int h) const;
   [[nodiscard]] bool has_stats() const { return !taps.empty(); }
 };

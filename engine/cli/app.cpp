@@ -23,7 +23,9 @@ int run(int argc, char** argv) {
   commands.emplace_back("tokenize", add_tokenize(app));
   commands.emplace_back("detokenize", add_detokenize(app));
   commands.emplace_back("diagnose", add_diagnose(app));
+  commands.emplace_back("compare", add_compare(app));
   commands.emplace_back("bench", add_bench(app));
+  commands.emplace_back("serve", add_serve(app));
   commands.emplace_back("devices", add_devices(app));
   const auto is_named = [&](const auto& command) {
     return std::string_view(command.first) == argv[1];

@@ -53,10 +53,14 @@ Status bench(const BenchOptions& options) {
   LS_CHECK(log::init(options.common.log_level));
   const auto load_start = Clock::now();
   LS_TRY(const auto model, load_with_progress(options.model, options.common));
-  LS_TRY(session::Generator generator, make_generator(model, options.common));
+  CommonOptions common = options.common;
+  common.row_memory = 0;  // rows are kept as a window keeps them
+  LS_TRY(session::Generator generator, make_generator(model, common));
   const double load_s = seconds_since(load_start);
   generator.capture = request_of(options.capture);
-  generator.attention_budget = 0;
+  if (generator.backend().row_capacity() == 0) {
+    generator.attention_budget = 0;  // on the host nobody looks back at them here
+  }
   const int n_tokens = model->tokenizer->n_tokens();
   const std::vector<std::int32_t> prompt = some_ids(options.prompt_tokens, n_tokens);
   const std::vector<std::int32_t> before = some_ids(std::max(1, options.depth), n_tokens);
@@ -72,6 +76,7 @@ Status bench(const BenchOptions& options) {
     LS_CHECK(generator.evaluate(before, false, {}));
     start = Clock::now();
     for (int i = 0; i < options.tokens; ++i) {
+      generator.ahead = options.tokens - i - 1;
       LS_TRY(const std::int32_t id, generator.choose());
       LS_CHECK(generator.append(id, capture::Origin::kSampled, {}));
     }
@@ -80,6 +85,10 @@ Status bench(const BenchOptions& options) {
       prefill.push_back(options.prompt_tokens / std::max(1e-9, prefill_s));
       decode.push_back(options.tokens / std::max(1e-9, decode_s));
     }
+  }
+  std::size_t rows_kept = 0;
+  for (const auto& frame : generator.frames()) {
+    rows_kept += frame->attention != nullptr && frame->attention->has_rows() ? 1U : 0U;
   }
   const double rate = median(decode);
   // A decode step reads every weight once, but only one row of an embedding that is not the head.
@@ -94,6 +103,7 @@ Status bench(const BenchOptions& options) {
                      {"backend", generator.backend().name()},
                      {"device", generator.backend().description()},
                      {"capture", options.capture},
+                     {"rows_kept", rows_kept},
                      {"load_s", load_s},
                      {"prefill", {{"tokens", options.prompt_tokens}, {"tok_s", median(prefill)}}},
                      {"decode",

@@ -19,7 +19,9 @@ Runner add_inspect(CLI::App& app);
 Runner add_tokenize(CLI::App& app);
 Runner add_detokenize(CLI::App& app);
 Runner add_diagnose(CLI::App& app);
+Runner add_compare(CLI::App& app);
 Runner add_bench(CLI::App& app);
+Runner add_serve(CLI::App& app);
 Runner add_devices(CLI::App& app);
 
 /// The whole program: parses, runs, prints errors; the return value is the exit code.

@@ -8,9 +8,11 @@
 
 #include "engine/base/log.h"
 #include "engine/cli/commands.h"
+#include "engine/cli/diagnose_trace.h"
 #include "engine/cli/findings.h"
 #include "engine/cli/options.h"
 #include "engine/diagnose/fault.h"
+#include "engine/diagnose/finding_json.h"
 #include "engine/session/diagnosis.h"
 #include "engine/session/findings_page.h"
 #include "engine/session/generator.h"
@@ -23,9 +25,10 @@ using nlohmann::ordered_json;
 
 struct DiagnoseOptions {
   CommonOptions common;
-  std::string model, prompt, html;
+  std::string model, truth, prompt, html;
   std::vector<std::string> faults;
   int tokens = 8;
+  int every = 0;
   bool chat = false, json = false;
 };
 
@@ -44,11 +47,11 @@ Result<std::string> fed_text(const DiagnoseOptions& options,
 }
 
 /// Generates with the live checks on. A model so broken that nothing can be sampled ends early.
-Status generate(session::Generator& generator, session::Diagnosis& diagnosis, int tokens,
-                std::string& output) {
+Status generate(session::Generator& generator, session::Diagnosis& diagnosis,
+                const DiagnoseOptions& options, std::string& output) {
   const auto& tokenizer = generator.model().tokenizer;
   tokenizer::StreamDecoder decoder(tokenizer);
-  for (int i = 0; i < tokens; ++i) {
+  for (int i = 0; i < options.tokens; ++i) {
     if (generator.backend().kv_len() >= generator.backend().context()) {
       break;
     }
@@ -58,6 +61,9 @@ Status generate(session::Generator& generator, session::Diagnosis& diagnosis, in
     }
     LS_CHECK(generator.append(id.value(), capture::Origin::kSampled, {}));
     diagnosis.observe();
+    if (options.every > 0 && (i + 1) % options.every == 0) {
+      LS_CHECK(diagnosis.deepen({}));
+    }
     if (tokenizer->is_end(id.value())) {
       break;
     }
@@ -82,7 +88,7 @@ Status print(const DiagnoseOptions& options, const session::Generator& generator
   if (options.json) {
     ordered_json list = ordered_json::array();
     for (const diagnose::Finding& finding : findings) {
-      list.push_back(finding_json(finding));
+      list.push_back(diagnose::finding_json(finding));
     }
     print_json_line(
         {{"healthy", !broken}, {"findings", list}, {"checks_run", diagnosis.checks_run()}});
@@ -114,15 +120,13 @@ Status diagnose_model(const DiagnoseOptions& options) {
   if (ids.empty()) {
     return invalid_input("the prompt is empty; write something to evaluate");
   }
-  session::Diagnosis diagnosis(generator, [&](int context) {
-    return backend::create_backend(model,
-                                   {options.common.backend, options.common.threads, context});
-  });
+  session::Diagnosis diagnosis(generator,
+                               [&](int context) { return generator.backend().fork(context); });
   diagnosis.start(ids.size(), text);
   LS_CHECK(generator.evaluate(ids, false, {}));
   diagnosis.observe();
   std::string output;
-  LS_CHECK(generate(generator, diagnosis, options.tokens, output));
+  LS_CHECK(generate(generator, diagnosis, options, output));
   LS_CHECK(diagnosis.deepen({}));
   return print(options, generator, diagnosis, text, output);
 }
@@ -132,12 +136,17 @@ Status diagnose_model(const DiagnoseOptions& options) {
 Runner add_diagnose(CLI::App& app) {
   auto options = std::make_shared<DiagnoseOptions>();
   CLI::App* command = app.add_subcommand("diagnose", "find what is wrong with a run");
-  command->add_option("MODEL", options->model, "model file")->required();
+  command->add_option("MODEL", options->model, "model file, or another engine's trace")->required();
+  command->add_option("--model", options->truth, "the model that a trace was made with");
   command->add_option("--prompt", options->prompt, "prompt text (default: a haiku)");
   command->add_flag("--chat", options->chat, "send the prompt through the model's chat template");
   command->add_option("--tokens", options->tokens, "tokens to generate")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();
+  command
+      ->add_option("--every", options->every,
+                   "replay and recompute after every so many tokens as well, not only at the end")
+      ->check(CLI::Range(0, 1000000));
   command->add_option("--fault", options->faults, "inject NAME[:ARG] on purpose (may be repeated)")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -149,7 +158,13 @@ Runner add_diagnose(CLI::App& app) {
     footer += fmt::format("  {:42} {}\n", diagnose::fault_usage(fault), fault.title);
   }
   command->footer(footer);
-  return [options]() -> Status { return diagnose_model(*options); };
+  return [options]() -> Status {
+    if (means_trace(options->model)) {
+      return diagnose_foreign(
+          {options->common, options->model, options->truth, options->html, options->json});
+    }
+    return diagnose_model(*options);
+  };
 }
 
 }  // namespace layerscope::cli

@@ -15,13 +15,15 @@
 #include "engine/cli/commands.h"
 #include "engine/cli/findings.h"
 #include "engine/cli/options.h"
-#include "engine/cli/stop_strings.h"
 #include "engine/cli/text_log.h"
 #include "engine/diagnose/fault.h"
+#include "engine/diagnose/finding_json.h"
 #include "engine/session/diagnosis.h"
 #include "engine/session/generator.h"
 #include "engine/session/run_faults.h"
 #include "engine/session/snapshot.h"
+#include "engine/session/trace_recorder.h"
+#include "engine/session/stop_strings.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace layerscope::cli {
@@ -37,8 +39,8 @@ std::atomic<bool> g_interrupted{false};  // NOLINT: signal handlers need a globa
 struct GenerateOptions {
   CommonOptions common;
   session::SamplerSettings sampler;
-  std::string model, prompt, prompt_file, save_logits;
-  std::string capture = "summary";
+  std::string model, prompt, prompt_file, save_logits, trace;
+  std::string capture;  ///< empty: summary, or full for a trace
   std::string layers, log_format, log_layers = "0-1";
   TextLogLimits log;
   std::vector<std::string> stop, faults;
@@ -72,7 +74,9 @@ Result<LayerRange> layer_range(const char* option, const std::string& text) {
 
 Result<capture::Request> capture_request(const GenerateOptions& options) {
   capture::Request request;
-  request.tier = options.capture == "full"        ? capture::Tier::kFull
+  const bool full =
+      options.capture == "full" || (options.capture.empty() && !options.trace.empty());
+  request.tier = full                             ? capture::Tier::kFull
                  : options.capture == "attention" ? capture::Tier::kAttention
                                                   : capture::Tier::kSummary;
   if (!options.layers.empty()) {
@@ -136,6 +140,7 @@ class Run {
         break;
       }
       if (n_out_ < options_.tokens) {  // the last token need not be evaluated
+        generator_.ahead = options_.tokens - n_out_ - 1;
         LS_CHECK(generator_.append(id, capture::Origin::kSampled, stop_.get_token()));
         observe();
       }
@@ -156,7 +161,7 @@ class Run {
       }
       if (options_.json) {
         ordered_json event{{"type", "finding"}};
-        event.update(finding_json(finding));
+        event.update(diagnose::finding_json(finding));
         print_json_line(event);
       } else if (!options_.common.quiet && finding.severity != diagnose::Severity::kInfo) {
         fmt::print(stderr, "\n{}", finding_text(finding));
@@ -238,7 +243,7 @@ class Run {
   std::set<std::string> told_;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
   tokenizer::StreamDecoder decoder_;
-  StopStrings stops_;
+  session::StopStrings stops_;
   std::stop_source stop_;
   double load_s_;
   double prefill_tok_s_ = 0.0;
@@ -287,13 +292,20 @@ Status generate(const GenerateOptions& options) {
   if (options.log_format == "text") {
     text_log.attach();
   }
+  std::unique_ptr<session::TraceRecorder> recorder;
+  if (!options.trace.empty()) {
+    const int prompt_passes = static_cast<int>(ids.size()) / generator.backend().batch_tokens() + 1;
+    LS_TRY(recorder,
+           session::TraceRecorder::start(generator, options.trace, prompt_passes + options.tokens));
+  }
   Run run(options, generator, diagnosis, text_log, seconds_since(start));
   std::signal(SIGINT, [](int) { g_interrupted = true; });
   LS_CHECK(run.evaluate(ids));
   if (!options.save_logits.empty()) {
     LS_CHECK(write_file(options.save_logits, std::as_bytes(generator.logits())));
   }
-  return run.generate();
+  LS_CHECK(run.generate());
+  return recorder ? recorder->finish(ids.size(), options.faults) : Status{};
 }
 
 }  // namespace
@@ -325,15 +337,20 @@ Runner add_generate(CLI::App& app) {
   command->add_flag("--json", options->json, "one JSON object per line");
   command->add_option("--save-logits", options->save_logits,
                       "file for the last prompt token's logits, float32");
-  command->add_option("--capture", options->capture, "summary, attention or full")
-      ->check(CLI::IsMember({"summary", "attention", "full"}))
-      ->capture_default_str();
+  CLI::Option* trace =
+      command->add_option("--trace", options->trace,
+                          "file for what is captured (.safetensors; whole tensors by default)");
+  command
+      ->add_option("--capture", options->capture,
+                   "summary, attention or full (default: summary, with --trace full)")
+      ->check(CLI::IsMember({"summary", "attention", "full"}));
   command->add_option("--layers", options->layers, "layers captured in full: A-B");
   command->add_option("--fault", options->faults, "inject NAME[:ARG] on purpose (may be repeated)")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("--log-format", options->log_format, "text: a readable log of each pass")
-      ->check(CLI::IsMember({"text"}));
+      ->check(CLI::IsMember({"text"}))
+      ->excludes(trace);
   command->add_option("--log-passes", options->log.passes, "passes in the log")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <set>
 #include <variant>
 
+#include "engine/arch/hf_folder.h"
 #include "engine/arch/registry.h"
 #include "engine/base/log.h"
 #include "engine/base/utf8.h"
@@ -14,6 +16,7 @@
 #include "engine/cli/options.h"
 #include "engine/format/model_file.h"
 #include "engine/format/tensor_stats.h"
+#include "engine/model/weights.h"
 
 namespace layerscope::cli {
 namespace {
@@ -90,9 +93,14 @@ ordered_json value_json(const format::MetaValue& value) {
 }
 
 ordered_json tensor_json(const TensorInfo& tensor) {
-  return {{"name", tensor.name},         {"dtype", dtype_info(tensor.dtype).name},
-          {"shape", tensor.shape},       {"offset", tensor.offset},
-          {"bytes", tensor.data.size()}, {"decodable", dtype_info(tensor.dtype).decodable}};
+  ordered_json out{
+      {"name", tensor.name},         {"dtype", dtype_info(tensor.dtype).name},
+      {"shape", tensor.shape},       {"offset", tensor.offset},
+      {"bytes", tensor.data.size()}, {"decodable", dtype_info(tensor.dtype).decodable}};
+  if (!tensor.source.empty()) {
+    out["source"] = tensor.source;
+  }
+  return out;
 }
 
 Status inspect_tensor(const ModelFile& file, const InspectOptions& options) {
@@ -137,27 +145,96 @@ Status inspect_tensor(const ModelFile& file, const InspectOptions& options) {
   return {};
 }
 
-void print_summary(const ModelFile& file) {
+/// "RMS norm epsilon 1e-06, RoPE base 10000 on 32 dimensions (half-split pairs), …"
+std::string spec_text(const model::DecoderSpec& s) {
+  std::string text =
+      fmt::format("{} epsilon {:g}",
+                  s.norm_kind == model::NormKind::kRms ? "RMS norm" : "layer norm", s.norm_eps);
+  const auto add = [&](bool has, const std::string& what) {
+    text += has ? ", " + what : std::string();
+  };
+  const bool half = s.rope_pairing == kernels::RopePairing::kHalf;
+  add(s.rope_pairing != kernels::RopePairing::kNone,
+      fmt::format("RoPE base {:g} on {} dimensions ({})", s.rope_base, s.rope_dim,
+                  half ? "half-split pairs" : "adjacent pairs"));
+  add(s.learned_positions, "learned positions");
+  add(s.rope_scaling == model::RopeScaling::kLinear, fmt::format("linear × {:g}", s.rope_divisor));
+  add(s.rope_scaling == model::RopeScaling::kYarn, fmt::format("YaRN × {:g}", s.rope_divisor));
+  add(s.rope_scaling == model::RopeScaling::kLlama3,
+      fmt::format("Llama 3 scaling × {:g}", s.rope_divisor));
+  add(s.rope_scaling == model::RopeScaling::kLongRope,
+      fmt::format("LongRoPE beyond {} tokens", s.rope_original_context));
+  add(s.no_rope_every > 0, fmt::format("every {}th layer without RoPE", s.no_rope_every));
+  add(s.qk_norm != model::QkNorm::kNone, "QK-norm");
+  add(!s.pre_norm, "no norm before the blocks");
+  add(s.post_norm, "norms after the blocks");
+  add(s.parallel, "attention and feed-forward side by side");
+  const auto windowed = std::count(s.windowed.begin(), s.windowed.end(), true);
+  add(s.window > 0, fmt::format("window of {} in {} of {} layers", s.window, windowed, s.n_layers));
+  add(s.attention_cap > 0.0F, fmt::format("scores capped at {:g}", s.attention_cap));
+  add(s.logit_cap > 0.0F, fmt::format("logits capped at {:g}", s.logit_cap));
+  add(s.embedding_scale != 1.0F, fmt::format("embedding × {:g}", s.embedding_scale));
+  add(s.logit_scale != 1.0F, fmt::format("logits × {:g}", s.logit_scale));
+  add(s.n_experts > 0, fmt::format("{} of {} experts", s.n_experts_used, s.n_experts));
+  const bool silu = s.activation == kernels::Activation::kSilu;
+  add(true, s.gated ? (silu ? "SwiGLU" : "GeGLU") : (silu ? "SiLU" : "GELU"));
+  return text;
+}
+
+/// What a file of an unknown architecture says about itself, and what would be needed to run it.
+void print_unknown(const ModelFile& file) {
+  const auto name = file.get_string("general.architecture");
+  if (!name.ok() || !name.value()) {
+    return;
+  }
+  const auto& known = arch::architectures();
+  if (std::any_of(known.begin(), known.end(),
+                  [&](const arch::Architecture& a) { return *name.value() == a.name; })) {
+    return;
+  }
+  std::set<std::string> roles;
+  for (const TensorInfo& tensor : file.tensors) {
+    const std::size_t dot =
+        tensor.name.starts_with("blk.") ? tensor.name.find('.', 4) : std::string::npos;
+    if (dot != std::string::npos) {
+      roles.insert(tensor.name.substr(dot + 1));
+    }
+  }
+  std::string list;
+  for (const std::string& role : roles) {
+    list += (list.empty() ? "" : ", ") + role;
+  }
+  fmt::print(
+      "missing: a description of '{}' (one file in engine/arch that reads '{}.*' into a spec)\n"
+      "its layers hold: {}\n",
+      *name.value(), *name.value(), list.empty() ? "no tensors named blk.N.*" : list);
+}
+
+void print_summary(const ModelFile& file, const std::string& note) {
   fmt::print("{}\n{}, {}, {} metadata keys, {} tensors\n", file.path, file.container,
              bytes_text(file.file_bytes), file.metadata.size(), file.tensors.size());
   const auto spec = arch::read_spec(file);
-  if (!spec.ok()) {
-    fmt::print("cannot be run: {}\n", spec.error().message);
+  if (!note.empty() || !spec.ok()) {
+    fmt::print("cannot be run: {}\n", !note.empty() ? note : spec.error().message);
+    print_unknown(file);
     return;
+  }
+  if (const auto weights = model::bind_weights(file, spec.value()); !weights.ok()) {
+    fmt::print("cannot be run: {}\n", weights.error().message);
   }
   const model::DecoderSpec& s = spec.value();
   fmt::print(
       "{}: {} layers, hidden {}, {} heads of {}, {} KV heads, feed-forward {}, {} vocabulary rows, "
-      "context {}\n"
-      "RMS norm epsilon {:g}, RoPE base {:g} on {} dimensions ({})\n",
+      "context {}\n",
       s.architecture, s.n_layers, s.hidden, s.n_heads, s.head_dim, s.n_kv_heads, s.ffn,
-      s.vocab_rows, s.train_context, s.norm_eps, s.rope_base, s.rope_dim,
-      s.rope_pairing == kernels::RopePairing::kHalf ? "half-split pairs" : "adjacent pairs");
+      s.vocab_rows, s.train_context);
+  fmt::print("{}\n", spec_text(s));
 }
 
 Status inspect(const InspectOptions& options) {
   LS_CHECK(log::init(options.common.log_level));
-  LS_TRY(const auto file, format::read_model_file(options.model));
+  std::string note;
+  LS_TRY(const auto file, arch::read_for_inspection(options.model, &note));
   if (!options.tensor.empty()) {
     return inspect_tensor(*file, options);
   }
@@ -174,7 +251,7 @@ Status inspect(const InspectOptions& options) {
     print_json_line(out);
     return {};
   }
-  print_summary(*file);
+  print_summary(*file, note);
   if (options.tensors) {
     for (const TensorInfo& tensor : file->tensors) {
       fmt::print("{:<40} {:<8} {:<20} {:>12} {:>14}\n", tensor.name, dtype_info(tensor.dtype).name,

@@ -34,6 +34,10 @@ Result<std::shared_ptr<const model::Model>> load_with_progress(const std::string
                                                                const CommonOptions& options) {
   const bool show = !options.quiet && ::isatty(STDERR_FILENO) == 1;
   constexpr int kBarWidth = 30;
+  backend::BackendOptions wanted;
+  wanted.kind = options.backend;
+  wanted.gpu = options.gpu;
+  const std::jthread warm = backend::warm_up(wanted);
   auto result = model::load_model(path, {}, [&](double fraction) {
     if (show) {
       const int filled = static_cast<int>(fraction * kBarWidth);
@@ -52,6 +56,7 @@ Result<session::Generator> make_generator(std::shared_ptr<const model::Model> mo
                                           const CommonOptions& options) {
   backend::BackendOptions wanted{options.backend, options.threads, options.context, options.gpu};
   wanted.float32 = options.float32;
+  wanted.row_memory = options.row_memory;
   LS_TRY(auto backend, backend::create_backend(model, wanted));
   return session::Generator(std::move(model), std::move(backend));
 }

@@ -24,13 +24,16 @@ struct CommonOptions {
   bool float32 = false;
   int threads = 0;
   int context = 0;
+  /// GPU memory for attention rows: a command that does not look back needs few. 0: half of what is
+  /// free.
+  std::uint64_t row_memory = std::uint64_t{1} << 30U;
   bool quiet = false;
   std::string log_level = "warn";
 };
 
 void add_common_options(CLI::App& command, CommonOptions& options);
 
-/// Loads a model, with a progress bar on a terminal.
+/// Loads a model, with a progress bar on a terminal. The GPU starts meanwhile.
 Result<std::shared_ptr<const model::Model>> load_with_progress(const std::string& path,
                                                                const CommonOptions& options);
 

@@ -10,6 +10,8 @@
 #include "engine/cli/commands.h"
 #include "engine/cli/options.h"
 #include "engine/format/model_file.h"
+#include "engine/format/model_folder.h"
+#include "engine/tokenizer/hf_files.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace layerscope::cli {
@@ -30,6 +32,9 @@ struct DetokenizeOptions {
 Result<std::shared_ptr<const tokenizer::Tokenizer>> load_tokenizer(const std::string& path,
                                                                    const CommonOptions& common) {
   LS_CHECK(log::init(common.log_level));
+  if (const auto folder = format::model_folder_of(path)) {
+    return tokenizer::from_hf_files(*folder);  // which needs no weights
+  }
   LS_TRY(const auto file, format::read_model_file(path));
   return tokenizer::Tokenizer::from_model(*file);
 }

@@ -15,13 +15,14 @@ Captures::Captures(std::span<const Pass> passes) : passes_(passes) {
     std::fill(pass_of_.begin() + captured.first_position, pass_of_.end(), static_cast<int>(p));
     const auto rows = static_cast<std::size_t>(captured.n_layers) + 1;
     auto& by_place = index_.emplace_back(rows * capture::kNumTaps, nullptr);
-    bool has_embedding = false;
+    // Passes that kept keys and values alone are history for others, not captured in full.
+    bool in_full = false;
     for (const capture::FullTensor& tensor : captured.tensors) {
       by_place[static_cast<std::size_t>(tensor.layer + 1) * capture::kNumTaps +
                static_cast<std::size_t>(tensor.tap)] = &tensor;
-      has_embedding = has_embedding || tensor.tap == Tap::kEmbedding;
+      in_full = in_full || (tensor.tap != Tap::kKRope && tensor.tap != Tap::kV);
     }
-    for (int t = 0; has_embedding && t < captured.n_tokens; ++t) {
+    for (int t = 0; in_full && t < captured.n_tokens; ++t) {
       full_.push_back(captured.first_position + t);
     }
   }

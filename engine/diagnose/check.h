@@ -30,6 +30,9 @@ struct Sampling {
 struct Subject {
   std::shared_ptr<const model::Model> model;  ///< as the file says
   double unit_roundoff = 0x1p-24;             ///< of the backend's activations
+  double product_roundoff = 0x1p-24;          ///< of products in passes of several tokens
+  bool half_cache = false;                    ///< keys and values are kept in float16
+  int context = 0;                            ///< slots of the run: LongRoPE's divisors follow it
   Sampling sampling;
   std::size_t n_prompt = 0;  ///< the first tokens are the prompt
   bool text_known = false;   ///< fed_text is what was tokenised, special tokens added
@@ -53,6 +56,7 @@ struct SamplerProbe {
 struct RecomputedRow {
   int layer = 0, head = 0, position = 0;
   std::vector<float> probabilities;  ///< [position + 1]
+  std::vector<float> captured;       ///< the same row as it was captured with the token
 };
 
 /// A replay of the tokens with whole tensors, and what was measured beside it.
@@ -61,9 +65,9 @@ struct DeepInput {
   std::span<const std::int32_t> ids;
   const Captures& captures;
   std::span<const SamplerProbe> probes;
-  /// Logits after the last token, by the run itself, by the replay a second time, and by evaluating
-  /// all tokens in one prefill; empty where not measured.
-  std::span<const float> run_logits, again_logits, prefill_logits;
+  /// Logits after the last token, by the run itself, by the replay a second time, without its
+  /// recorded steps, and by evaluating all tokens in one prefill; empty where not measured.
+  std::span<const float> run_logits, again_logits, eager_logits, prefill_logits;
   std::span<const RecomputedRow> recomputed;
   std::shared_ptr<const capture::TokenFrame> newest;  ///< the frame that they belong to
   /// Multiply-adds that one check may spend; above it, rows are sampled.

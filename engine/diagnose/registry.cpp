@@ -21,6 +21,7 @@ const std::vector<Check>& checks() {
       {"attention", "scores, mask, soft-max, KV slots and context recomputed", nullptr, nullptr,
        check_attention},
       {"residual", "what each block adds", nullptr, check_residual_live, check_residual},
+      {"experts", "routing and the chosen experts recomputed", nullptr, nullptr, check_experts},
       {"activation", "the feed-forward's activation recomputed", nullptr, nullptr,
        check_activation},
       {"head", "logits recomputed", nullptr, nullptr, check_head},
@@ -67,7 +68,7 @@ const std::vector<Fault>& faults() {
   static const std::vector<Fault> list = [] {
     std::vector<Fault> all;
     for (const auto& group : {weight_faults(), rope_faults(), kv_faults(), attention_faults(),
-                              block_faults(), head_faults(), run_faults()}) {
+                              block_faults(), expert_faults(), head_faults(), run_faults()}) {
       all.insert(all.end(), group.begin(), group.end());
     }
     return all;

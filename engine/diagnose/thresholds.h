@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace layerscope::diagnose::thresholds {
 
@@ -27,16 +28,25 @@ inline double norm(double u) { return 6.0 * u; }
 /// quotient, product.
 inline double swiglu(double u) { return 32.0 * u; }
 
+/// Relative error of activation(gate)·up. GELU's exponential or error function sees a rounded
+/// argument z, which costs |z|·u (tanh form) or 2·z²·u (exact form), z the argument.
+inline double activation(double z, double u) { return swiglu(u) + 8.0 * std::fabs(z) * u; }
+
+/// Relative error of cap·tanh(x / cap): quotient, hyperbolic tangent (2 ulp), product.
+inline double tanh(double u) { return 16.0 * u; }
+
 /// Error of a rotated value per |a| + |b|: cosine and sine rounded, two products, one sum.
 inline double rope(double u) { return 6.0 * u; }
 
-/// Relative error of a probability exp(s − top)/Σ: the score's rounding enters as |s − top|·u, then
-/// exponential, sum and quotient.
-inline double probability(double distance, double u) {
-  return (32.0 + 4.0 * std::fabs(distance)) * u;
+/// Relative error of a probability exp(s − top)/Σ, or exp(s − log Σ): the rounding of s − top
+/// enters as |s − top|·u, that of log Σ (about the top score) as |top|·u, then exponential, sum and
+/// quotient.
+inline double probability(double distance, double top, double u) {
+  return (32.0 + 4.0 * std::fabs(distance) + std::fabs(top)) * u;
 }
 
 /// |Σ p − 1| of a row of n probabilities: each is rounded, and so is their sum (8 lanes or more).
+/// Where p = exp(s − log Σ), a rounded log Σ adds |log Σ|·u to all of them.
 inline double row_sum(std::size_t n, double u) {
   return (32.0 + 8.0 * std::sqrt(static_cast<double>(n))) * u;
 }
@@ -66,5 +76,9 @@ inline constexpr int kLoopTokens = 24;
 /// Largest relative spread (max − min)/|max| of logits that still counts as "all equal": rounding
 /// of equal dot products, with room.
 inline constexpr double kUniformLogits = 1e-6;
+
+/// Where the thresholds of a check come from, in words for a reader of its findings; empty for a
+/// name that is no check's.
+std::string_view source_of(std::string_view check);
 
 }  // namespace layerscope::diagnose::thresholds

@@ -1,4 +1,4 @@
-// ModelFile: what a model file holds, independent of its container (GGUF now, safetensors later).
+// ModelFile: what a model file holds, independent of its container (GGUF, safetensors).
 //
 // Immutable after reading; may be shared between threads. Tensor data are views into the mapping,
 // so a ModelFile must outlive everything that computes with it.
@@ -42,6 +42,7 @@ struct TensorInfo {
   std::uint64_t offset = 0;          ///< Bytes from the start of the file.
   std::uint64_t n_elements = 0;
   std::span<const std::byte> data;  ///< View into the mapped file.
+  std::string source{};  ///< Its name in the file, where a reader translated names; else empty.
 };
 
 /// "[4864, 896]"
@@ -51,7 +52,8 @@ std::string shape_text(const std::vector<std::uint64_t>& shape);
 class ModelFile {
  public:
   std::string path;
-  std::string container;  ///< "GGUF v3"
+  std::string folder;     ///< Of a Hugging Face model: where its tokenizer files stand; else empty.
+  std::string container;  ///< "GGUF v3", "safetensors folder, 4 files"
   std::uint64_t file_bytes = 0;
   std::uint64_t header_bytes = 0;   ///< Everything before the tensor data.
   std::vector<MetaEntry> metadata;  ///< In file order.
@@ -76,6 +78,10 @@ class ModelFile {
   void index();
 
   MappedFile mapping;
+  /// Files of which this one is made (parts, shards), and bytes that its readers made themselves
+  /// (rearranged tensors): what the tensors' views point into besides `mapping`.
+  std::vector<std::shared_ptr<const ModelFile>> keeps;
+  std::vector<std::shared_ptr<const std::vector<std::byte>>> made;
 
  private:
   std::unordered_map<std::string_view, std::size_t> key_index_;
@@ -87,9 +93,10 @@ class ModelFile {
 Result<std::vector<float>> decode_values(const TensorInfo& tensor, std::uint64_t first,
                                          std::uint64_t count);
 
-/// Reads any model file that we can open, by its content. Errors (kInvalidInput) are one sentence
-/// with file, key or tensor, and offset. The tensors' dtype may be one that kernels cannot decode:
-/// the inspector lists it, loading refuses it.
+/// Reads any model file that we can open, by its content: a GGUF (whole, or any part of a split
+/// one), a Hugging Face model folder or any of its files, a safetensors file. Errors
+/// (kInvalidInput) are one sentence with file, key or tensor, and offset. The tensors' dtype may be
+/// one that kernels cannot decode: the inspector lists it, loading refuses it.
 Result<std::shared_ptr<const ModelFile>> read_model_file(const std::string& path);
 
 }  // namespace layerscope::format

@@ -45,19 +45,21 @@ void add_undecodable(const ModelFile& file, FilePreview& preview) {
 }  // namespace
 
 Result<FilePreview> preview_model(const std::string& path) {
-  LS_TRY(MappedFile mapping, open_model_file(path));
-  LS_TRY(const std::shared_ptr<ModelFile> file,
-         read_gguf(std::move(mapping), path, GgufOptions{.skip_arrays = true}));
+  LS_TRY(const std::shared_ptr<ModelFile> file, open_model(path, GgufOptions{.skip_arrays = true}));
   FilePreview preview;
   preview.container = file->container;
   preview.file_bytes = file->file_bytes;
   preview.n_tensors = file->tensors.size();
-  LS_TRY(const auto architecture, file->get_string("general.architecture"));
-  LS_TRY(const auto name, file->get_string("general.name"));
+  const bool folder = !file->folder.empty();
+  LS_TRY(const auto architecture,
+         file->get_string(folder ? "config.model_type" : "general.architecture"));
+  LS_TRY(const auto name, file->get_string(folder ? "config._name_or_path" : "general.name"));
   preview.architecture = architecture.value_or("");
   preview.name = name.value_or("");
-  LS_TRY(const auto context, file->get_int(preview.architecture + ".context_length"));
-  LS_TRY(const auto layers, file->get_int(preview.architecture + ".block_count"));
+  LS_TRY(const auto context, file->get_int(folder ? "config.max_position_embeddings"
+                                                  : preview.architecture + ".context_length"));
+  LS_TRY(const auto layers, file->get_int(folder ? "config.num_hidden_layers"
+                                                 : preview.architecture + ".block_count"));
   preview.context_length = context.value_or(0);
   preview.n_layers = layers.value_or(0);
   for (const TensorInfo& tensor : file->tensors) {

@@ -7,23 +7,15 @@
 #include <utility>
 
 #include "engine/format/gguf.h"
-#include "engine/format/model_file.h"
+#include "engine/format/model_folder.h"
 #include "engine/format/open_model.h"
+#include "engine/format/safetensors.h"
 
 namespace layerscope::format {
 namespace {
 
-constexpr const char* kSupported = "open a GGUF file (.gguf)";
-
-/// A safetensors file starts with the 64-bit length of its JSON header, then '{'.
-bool looks_like_safetensors(std::span<const std::byte> bytes) {
-  if (bytes.size() < 10) {
-    return false;
-  }
-  std::uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), sizeof(length));
-  return length >= 2 && length <= bytes.size() - 8 && bytes[8] == std::byte{'{'};
-}
+constexpr const char* kSupported =
+    "open a GGUF file (.gguf) or a folder with config.json and safetensors files";
 
 bool starts_with(std::span<const std::byte> bytes, std::string_view text) {
   return bytes.size() >= text.size() && std::memcmp(bytes.data(), text.data(), text.size()) == 0;
@@ -31,9 +23,6 @@ bool starts_with(std::span<const std::byte> bytes, std::string_view text) {
 
 /// What a file that we cannot open seems to be, as the middle of a sentence.
 std::string describe(std::span<const std::byte> bytes) {
-  if (looks_like_safetensors(bytes)) {
-    return "is a safetensors file, which cannot be opened as a model yet";
-  }
   for (const std::string_view magic : {"lmgg", "fmgg", "tjgg"}) {
     if (starts_with(bytes, magic)) {
       return "is an old GGML file, the predecessor of GGUF; convert the original model again";
@@ -50,22 +39,28 @@ std::string describe(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Result<MappedFile> open_model_file(const std::string& path) {
+Result<std::shared_ptr<ModelFile>> open_model(const std::string& path, const GgufOptions& options) {
+  if (const auto folder = model_folder_of(path)) {
+    return read_model_folder(*folder);
+  }
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
-    return invalid_input(fmt::format("'{}' is a folder, and model folders cannot be opened yet; {}",
-                                     path, kSupported));
+    return invalid_input(
+        fmt::format("'{}' is a folder without a config.json; {}", path, kSupported));
   }
   LS_TRY(MappedFile mapping, MappedFile::open(path));
+  if (looks_like_safetensors(mapping.bytes())) {
+    return read_safetensors_file(std::move(mapping), path);
+  }
   if (!looks_like_gguf(mapping.bytes())) {
     return invalid_input(fmt::format("'{}' {}; {}", path, describe(mapping.bytes()), kSupported));
   }
-  return mapping;
+  LS_TRY(std::shared_ptr<ModelFile> file, read_gguf(std::move(mapping), path, options));
+  return join_gguf_parts(std::move(file), options);
 }
 
 Result<std::shared_ptr<const ModelFile>> read_model_file(const std::string& path) {
-  LS_TRY(MappedFile mapping, open_model_file(path));
-  LS_TRY(const std::shared_ptr<ModelFile> file, read_gguf(std::move(mapping), path));
+  LS_TRY(const std::shared_ptr<ModelFile> file, open_model(path, {}));
   return std::shared_ptr<const ModelFile>(file);
 }
 

@@ -1,10 +1,12 @@
 // edit_model: a copy of a model in which some tensors are read wrongly on purpose.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "engine/model/interventions.h"
+#include "engine/model/tensor_map.h"
 #include "kernels/ops.h"
 
 namespace layerscope::model {
@@ -20,62 +22,89 @@ double noise(std::uint64_t i) {
   return static_cast<double>((i ^ (i >> 31U)) >> 11U) * 0x1p-53;
 }
 
-/// A layer's matrices and vectors by the role in their tensor name.
-struct Roles {
-  std::vector<std::pair<const char*, kernels::Matrix*>> matrices;
-  std::vector<std::pair<const char*, std::vector<float>*>> vectors;
+/// Where a tensor of the file went: a matrix and the views of it that are computed with (several,
+/// where one tensor holds more than one matrix), or vectors.
+struct Place {
+  kernels::Matrix whole;
+  struct View {
+    kernels::Matrix* matrix;
+    std::size_t first_row;
+  };
+  std::vector<View> views;
+  std::vector<std::vector<float>*> vectors;
+
+  void add(kernels::Matrix& matrix, const MatrixSource& source) {
+    const auto first = static_cast<std::size_t>(source.first_row);
+    const auto rows = static_cast<std::size_t>(source.tensor_rows) *
+                      static_cast<std::size_t>(std::max(1, source.tensor_experts));
+    whole = {matrix.dtype, matrix.data - dtype_bytes(matrix.dtype, first * matrix.cols), rows,
+             matrix.cols};
+    views.push_back({&matrix, first});
+  }
+  void add(kernels::Matrix& matrix) {
+    whole = matrix;
+    views.push_back({&matrix, 0});
+  }
+  void add(std::vector<float>& vector) {
+    if (!vector.empty()) {
+      vectors.push_back(&vector);
+    }
+  }
+  /// Lets the views show the edited matrix.
+  void write_back() const {
+    for (const View& view : views) {
+      view.matrix->dtype = whole.dtype;
+      view.matrix->data = whole.row(view.first_row);
+    }
+  }
 };
 
-Roles roles_of(LayerWeights& w) {
-  return {{{"attn_q.weight", &w.q},
-           {"attn_k.weight", &w.k},
-           {"attn_v.weight", &w.v},
-           {"attn_output.weight", &w.out},
-           {"ffn_gate.weight", &w.gate},
-           {"ffn_up.weight", &w.up},
-           {"ffn_down.weight", &w.down}},
-          {{"attn_norm.weight", &w.attn_norm},
-           {"ffn_norm.weight", &w.ffn_norm},
-           {"attn_q.bias", &w.q_bias},
-           {"attn_k.bias", &w.k_bias},
-           {"attn_v.bias", &w.v_bias},
-           {"attn_output.bias", &w.out_bias}}};
+Place locate_in_layer(LayerWeights& w, const DecoderSpec& spec, int layer,
+                      const std::string& name) {
+  Place place;
+  for (const NormSource& norm : layer_norms(spec, layer)) {
+    if (norm.tensor == name) {
+      place.add(w.*norm.weight);
+    } else if (norm.bias != nullptr && norm.bias_tensor == name) {
+      place.add(w.*norm.bias);
+    }
+  }
+  for (const bool split : {false, true}) {
+    for (const MatrixSource& source : layer_matrices(spec, layer, split)) {
+      if (source.tensor == name && (source.expert < 0 ? !split : true)) {
+        place.add(source.expert < 0
+                      ? w.*source.matrix
+                      : w.experts[static_cast<std::size_t>(source.expert)].*source.expert_matrix,
+                  source);
+      } else if (!split && source.bias != nullptr && source.bias_tensor == name) {
+        place.add(w.*source.bias);
+      }
+    }
+  }
+  return place;
 }
 
-/// Where a tensor of the file went.
-struct Place {
-  kernels::Matrix* matrix = nullptr;
-  std::vector<float>* vector = nullptr;
-};
-
-Place locate(Weights& weights, const std::string& name) {
+Place locate(Model& model, const std::string& name) {
+  Weights& weights = model.weights;
+  Place place;
   if (name == "token_embd.weight") {
-    return {&weights.embedding, nullptr};
+    place.add(weights.embedding);
+  } else if (name == "output.weight" && !weights.tied_head) {
+    place.add(weights.head);
+  } else if (name == "position_embd.weight" && model.spec.learned_positions) {
+    place.add(weights.positions);
+  } else if (name == "output_norm.weight") {
+    place.add(weights.output_norm);
+  } else if (name == "output_norm.bias") {
+    place.add(weights.output_norm_bias);
   }
-  if (name == "output.weight" && !weights.tied_head) {
-    return {&weights.head, nullptr};
-  }
-  if (name == "output_norm.weight") {
-    return {nullptr, &weights.output_norm};
-  }
-  for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
-    const std::string prefix = fmt::format("blk.{}.", layer);
-    if (!name.starts_with(prefix)) {
-      continue;
-    }
-    const Roles roles = roles_of(weights.layers[layer]);
-    for (const auto& [role, matrix] : roles.matrices) {
-      if (name.compare(prefix.size(), std::string::npos, role) == 0) {
-        return {matrix, nullptr};
-      }
-    }
-    for (const auto& [role, vector] : roles.vectors) {
-      if (name.compare(prefix.size(), std::string::npos, role) == 0) {
-        return {nullptr, vector};
-      }
+  for (int layer = 0; layer < model.spec.n_layers; ++layer) {
+    if (name.starts_with(layer_tensor(layer, ""))) {
+      return locate_in_layer(weights.layers[static_cast<std::size_t>(layer)], model.spec, layer,
+                             name);
     }
   }
-  return {};
+  return place;
 }
 
 /// Float32 storage that a matrix of the edited model points into.
@@ -236,18 +265,22 @@ Status apply(Model& model, const Intervention& item) {
     wrong_head(model);
     return {};
   }
-  Weights& w = model.weights;
-  const Place place = locate(w, item.tensor);
-  if (place.vector != nullptr && !place.vector->empty()) {
-    return edit_vector(*place.vector, item);
+  Place place = locate(model, item.tensor);
+  for (std::vector<float>* vector : place.vectors) {
+    LS_CHECK(edit_vector(*vector, item));
   }
-  if (place.matrix == nullptr) {
+  if (!place.vectors.empty()) {
+    return {};
+  }
+  if (place.views.empty()) {
     return usage_error(
         fmt::format("the model has no tensor '{}' that is computed with", item.tensor));
   }
-  LS_CHECK(edit_matrix(model, *place.matrix, item));
-  if (w.tied_head && place.matrix == &w.embedding) {
-    w.head = w.embedding;
+  const bool embedding = place.views.front().matrix == &model.weights.embedding;
+  LS_CHECK(edit_matrix(model, place.whole, item));
+  place.write_back();
+  if (model.weights.tied_head && embedding) {
+    model.weights.head = model.weights.embedding;
   }
   return {};
 }

@@ -42,18 +42,23 @@ enum class InterventionKind : std::uint8_t {
   kKvOffByOne,      ///< keys and values are written one slot too far
   kAttentionScale,  ///< scale · amount
   kSoftmaxUnnormalised,
-  kMaskOff,          ///< tokens of one pass see later ones of that pass
-  kGqaModulo,        ///< query head h reads KV head h mod n_kv_heads
-  kGqaFirst,         ///< every query head reads KV head 0
-  kScoreF16,         ///< q · k accumulated in float16
-  kResidualSkip,     ///< the attention block's output is not added
-  kNan,              ///< one NaN in the feed-forward's output
-  kChannel,          ///< channel `index` of the feed-forward's output · amount
-  kAblateHead,       ///< a head's output is zero
-  kAblateAttention,  ///< the attention block adds zero
-  kAblateFfn,        ///< the feed-forward adds zero
-  kHeadUnwritten,    ///< logits of the upper half of the rows are never written
-  kHeadLeftover,     ///< logits of padded rows hold leftovers
+  kMaskOff,            ///< tokens of one pass see later ones of that pass
+  kGqaModulo,          ///< query head h reads KV head h mod n_kv_heads
+  kGqaFirst,           ///< every query head reads KV head 0
+  kScoreF16,           ///< q · k accumulated in float16
+  kScoreCapOff,        ///< scores without the architecture's soft-cap
+  kWindowOff,          ///< windowed layers see every earlier token
+  kRouteUnnormalised,  ///< experts' weights are not divided by their sum
+  kRouteShifted,       ///< the experts ranked one place lower
+  kResidualSkip,       ///< the attention block's output is not added
+  kNan,                ///< one NaN in the feed-forward's output
+  kChannel,            ///< channel `index` of the feed-forward's output · amount
+  kAblateHead,         ///< a head's output is zero
+  kAblateAttention,    ///< the attention block adds zero
+  kAblateFfn,          ///< the feed-forward adds zero
+  kLogitCapOff,        ///< logits without the architecture's soft-cap
+  kHeadUnwritten,      ///< logits of the upper half of the rows are never written
+  kHeadLeftover,       ///< logits of padded rows hold leftovers
   // The sampler.
   kSamplePadding,      ///< padded rows take part
   kTopPBeforeSoftmax,  ///< top-p adds up logits

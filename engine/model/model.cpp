@@ -6,33 +6,44 @@
 #include <filesystem>
 #include <map>
 
+#include "engine/arch/hf_folder.h"
 #include "engine/arch/registry.h"
 #include "engine/base/log.h"
 
 namespace layerscope::model {
 namespace {
 
-/// Reads one byte of every page, so that the operating system brings the file in.
+/// Reads one byte of every page of the tensors, so that the operating system brings the files in.
 Status touch_pages(const format::ModelFile& file, const std::stop_token& stop,
                    const std::function<void(double)>& progress) {
   constexpr std::size_t kPage = 4096;
   constexpr std::size_t kChunk = 4U
                                  << 20U;  // at 100 MB/s a chunk takes 40 ms: cancelling stays quick
-  const auto bytes = file.mapping.bytes();
+  std::size_t total = 1;
+  for (const format::TensorInfo& tensor : file.tensors) {
+    total += tensor.data.size();
+  }
   volatile std::byte sink{};
-  for (std::size_t begin = 0; begin < bytes.size(); begin += kChunk) {
-    if (stop.stop_requested()) {
-      return cancelled_error();
-    }
-    const std::size_t end = std::min(bytes.size(), begin + kChunk);
-    for (std::size_t i = begin; i < end; i += kPage) {
-      sink = bytes[i];
-    }
-    if (progress) {
-      progress(static_cast<double>(end) / static_cast<double>(bytes.size()));
+  std::size_t done = 0;
+  for (const format::TensorInfo& tensor : file.tensors) {
+    for (std::size_t begin = 0; begin < tensor.data.size(); begin += kChunk) {
+      if (stop.stop_requested()) {
+        return cancelled_error();
+      }
+      const std::size_t end = std::min(tensor.data.size(), begin + kChunk);
+      for (std::size_t i = begin; i < end; i += kPage) {
+        sink = tensor.data[i];
+      }
+      done += end - begin;
+      if (progress) {
+        progress(static_cast<double>(done) / static_cast<double>(total));
+      }
     }
   }
   static_cast<void>(sink);
+  if (progress) {
+    progress(1.0);
+  }
   return {};
 }
 
@@ -93,7 +104,8 @@ std::vector<bool> Model::usable_rows() const {
 Result<std::shared_ptr<const Model>> load_model(const std::string& path, std::stop_token stop,
                                                 const std::function<void(double)>& progress) {
   auto model = std::make_shared<Model>();
-  LS_TRY(model->file, format::read_model_file(path));
+  LS_TRY(const std::shared_ptr<const format::ModelFile> file, format::read_model_file(path));
+  LS_TRY(model->file, arch::translate_hf(file));
   if (stop.stop_requested()) {
     return cancelled_error();
   }

@@ -8,7 +8,7 @@ namespace {
 constexpr std::size_t kTailTokens = 16;
 
 std::uint64_t row_bytes(const capture::TokenFrame& frame) {
-  return frame.attention != nullptr ? frame.attention->size() * sizeof(float) : 0;
+  return frame.attention != nullptr ? frame.attention->bytes() : 0;
 }
 
 /// `whole` begins with all of `part`.

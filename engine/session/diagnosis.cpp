@@ -22,12 +22,13 @@ diagnose::Sampling plain(const SamplerSettings& s) {
 /// Evaluates ids[begin, end) as one pass.
 Status forward(backend::Backend& backend, std::span<const std::int32_t> ids, std::size_t begin,
                std::size_t end, const capture::Request& request, const std::stop_token& stop,
-               Pass& pass) {
+               Pass& pass, bool eager = false) {
   backend::ForwardRequest forward_request;
   forward_request.ids = ids.subspan(begin, end - begin);
   forward_request.position = static_cast<int>(begin);
   forward_request.capture = request;
   forward_request.stop = stop;
+  forward_request.eager = eager;
   return backend.forward(forward_request, pass.logits, pass.captured);
 }
 
@@ -47,9 +48,18 @@ Result<std::vector<float>> prefill(backend::Backend& backend, std::span<const st
 Diagnosis::Diagnosis(const Generator& generator, MakeBackend make_backend)
     : generator_(generator), make_backend_(std::move(make_backend)) {
   subject_.model = generator.shared_model();
-  subject_.unit_roundoff = generator.backend().unit_roundoff();
+  take_rounding();
+  subject_.context = generator.backend().context();
   diagnose::run_load_checks(subject_, load_report_);
   start(0, {});
+}
+
+/// Faults change the path that passes take, and with it how they round.
+void Diagnosis::take_rounding() {
+  const capture::Rounding rounding = generator_.backend().rounding();
+  subject_.unit_roundoff = rounding.operation;
+  subject_.product_roundoff = rounding.product;
+  subject_.half_cache = rounding.half_cache;
 }
 
 void Diagnosis::start(std::size_t n_prompt, std::string fed_text) {
@@ -98,7 +108,7 @@ int Diagnosis::captured_layers() const {
   const auto n = static_cast<double>(generator_.ids().size());
   const double kv = 2.0 * spec.kv_width() * n;
   const double taps =
-      8.0 * spec.hidden + 3.0 * spec.q_width() + 2.0 * spec.kv_width() + 3.0 * spec.ffn;
+      8.0 * spec.hidden + 3.0 * spec.q_width() + 2.0 * spec.kv_width() + 3.0 * spec.ffn_width();
   const double rows = 2.0 * spec.n_heads * (kFullDecode * n + kFullPrefill * kFullPrefill);
   const double per_layer = 4.0 * (kv + (kFullPrefill + kFullDecode) * taps + rows);
   const double fit = static_cast<double>(replay_bytes) / per_layer;
@@ -173,16 +183,20 @@ std::vector<diagnose::SamplerProbe> Diagnosis::probe_sampler() const {
 std::vector<diagnose::RecomputedRow> Diagnosis::recompute_rows() const {
   std::vector<diagnose::RecomputedRow> rows;
   const capture::TokenFrame& frame = *generator_.frames().back();
-  if (frame.attention == nullptr) {
+  if (frame.attention == nullptr || !frame.attention->has_rows()) {
     return rows;
   }
   for (int layer = 0; layer < frame.n_layers; ++layer) {
-    diagnose::RecomputedRow& row = rows.emplace_back();
+    diagnose::RecomputedRow row;
     row.layer = layer;
     row.head = layer % frame.n_heads;
     row.position = frame.position;
     row.probabilities.resize(static_cast<std::size_t>(frame.position) + 1);
+    row.captured.resize(row.probabilities.size());
     generator_.backend().attention_row(row.layer, row.head, row.position, row.probabilities);
+    if (generator_.backend().captured_row(frame, row.layer, row.head, row.captured).ok()) {
+      rows.push_back(std::move(row));
+    }
   }
   return rows;
 }
@@ -193,27 +207,30 @@ Status Diagnosis::deepen(const std::stop_token& stop) {
     return usage_error("nothing has been evaluated yet, so there is nothing to diagnose");
   }
   observe();
-  LS_TRY(auto shadow, make_backend_(static_cast<int>(ids.size()) + 1));
+  take_rounding();
+  // LongRoPE chooses its divisors by the run's context: the replay must choose the same.
+  const bool same = generator_.model().spec.long_rope(subject_.context);
+  LS_TRY(auto shadow, make_backend_(same ? subject_.context : static_cast<int>(ids.size()) + 1));
   LS_CHECK(shadow->set_interventions(generator_.interventions()));
   LS_TRY(const std::vector<Pass> passes, replay(*shadow, stop));
   Pass again;
+  Pass eager;
   shadow->truncate(static_cast<int>(ids.size()) - 1);
   LS_CHECK(forward(*shadow, ids, ids.size() - 1, ids.size(), {}, stop, again));
+  if (shadow->replays_steps()) {
+    shadow->truncate(static_cast<int>(ids.size()) - 1);
+    LS_CHECK(forward(*shadow, ids, ids.size() - 1, ids.size(), {}, stop, eager, true));
+  }
   LS_TRY(const std::vector<float> whole, prefill(*shadow, ids, stop));
   const diagnose::Captures captures(passes);
   const std::vector<diagnose::SamplerProbe> probes = probe_sampler();
   const std::vector<diagnose::RecomputedRow> recomputed = recompute_rows();
-  diagnose::DeepInput input{subject_,
-                            ids,
-                            captures,
-                            probes,
-                            generator_.logits(),
-                            again.logits,
-                            whole,
-                            recomputed,
-                            generator_.frames().back()};
+  diagnose::DeepInput input{
+      subject_,     ids,          captures, probes,     generator_.logits(),
+      again.logits, eager.logits, whole,    recomputed, generator_.frames().back()};
   if (passes.back().captured.n_tokens > 1) {
     input.again_logits = {};  // one token in all: nothing was decoded
+    input.eager_logits = {};
   }
   diagnose::run_deep_checks(input, report_);
   regroup();

@@ -48,6 +48,7 @@ class Diagnosis {
 
  private:
   void regroup();
+  void take_rounding();
   Result<std::vector<diagnose::Pass>> replay(backend::Backend& shadow,
                                              const std::stop_token& stop) const;
   [[nodiscard]] int captured_layers() const;

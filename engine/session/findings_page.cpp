@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/base/utf8.h"
+#include "engine/diagnose/thresholds.h"
 #include "engine/session/diagnosis.h"
 
 namespace layerscope::session {
@@ -178,10 +179,12 @@ std::string article(const Finding& f) {
   std::string html = fmt::format(
       "<article class=\"{0}\"><header><span class=\"badge {0}\">{0}</span><h3>{1}</h3></header>"
       "<p class=\"place\">{2}</p><p>{3}</p>"
-      "<div class=\"facts\"><span>measured<b>{4:.6g}</b></span><span>threshold<b>{5:.6g}</b></span>"
+      "<div class=\"facts\"><span>measured<b>{4:.6g}</b></span><span "
+      "title=\"{7}\">threshold<b>{5:.6g}</b></span>"
       "<span>look at<b>{6}</b></span></div>",
       diagnose::severity_name(f.severity), escaped(title_of(f.cause)), escaped(place_text(f)),
-      escaped(f.message), f.value, f.threshold, escaped(evidence_text(f.evidence)));
+      escaped(f.message), f.value, f.threshold, escaped(evidence_text(f.evidence)),
+      escaped(std::string(diagnose::thresholds::source_of(f.check))));
   const std::string values = picture(f.evidence);
   if (!values.empty()) {
     html += "<div class=\"values\">" + values + "</div>";

@@ -14,6 +14,7 @@
 
 #include "engine/backend/backend.h"
 #include "engine/base/result.h"
+#include "engine/base/thread_pool.h"
 #include "engine/capture/frame.h"
 #include "engine/model/interventions.h"
 #include "engine/model/model.h"
@@ -81,6 +82,8 @@ class Generator {
   /// Logits after the last token, [vocab_rows]; empty before the first. A GPU keeps them until
   /// somebody asks.
   [[nodiscard]] std::span<const float> logits() const;
+  /// Whether there is a distribution after the last token, without fetching it.
+  [[nodiscard]] bool has_distribution() const { return has_distribution_; }
   [[nodiscard]] const capture::LogitSummary& summary() const { return summary_; }
   /// How token `id` would stand in the present distribution.
   [[nodiscard]] capture::Choice describe(std::int32_t id, capture::Origin origin) const;
@@ -92,6 +95,9 @@ class Generator {
   SamplerSettings sampler_settings;
   capture::Request capture;
   PassCallback on_pass;
+  /// So many more tokens will be asked for, chosen and not forced, if nothing intervenes: a GPU
+  /// works ahead of the caller. 0: it computes what it is asked for.
+  int ahead = 0;
   /// Attention rows beyond this many bytes are dropped, oldest first (their statistics stay).
   std::uint64_t attention_budget = ~std::uint64_t{0};
   [[nodiscard]] std::uint64_t attention_bytes() const { return attention_bytes_; }
@@ -100,9 +106,13 @@ class Generator {
  private:
   Status pass(std::span<const std::int32_t> ids, bool logits_for_all, capture::Origin origin,
               const std::stop_token& stop);
-  std::shared_ptr<const capture::TokenFrame> make_frame(std::size_t token, std::int32_t id,
-                                                        const capture::Choice& choice, double ms);
+  std::vector<std::shared_ptr<capture::TokenFrame>> make_frames(std::size_t first_position,
+                                                                std::span<const std::int32_t> ids,
+                                                                double ms);
+  std::shared_ptr<capture::TokenFrame> make_frame(std::size_t token);
   void drop_old_rows();
+  void drop_rows_of(std::size_t index);
+  void make_room_for_rows(std::size_t n_tokens);
 
   std::shared_ptr<const model::Model> model_;
   std::unique_ptr<backend::Backend> backend_;
@@ -115,7 +125,10 @@ class Generator {
   bool has_distribution_ = false;  ///< `summary_` belongs to the last token
   mutable std::vector<float> logits_;
   capture::LogitSummary summary_;
+  backend::Chosen chosen_;      ///< by the backend, from the present distribution
+  SamplerSettings chosen_for_;  ///< with these settings
   capture::PassCapture captured_;
+  std::unique_ptr<ThreadPool> pool_;  ///< for the frames of long passes
   std::uint64_t next_serial_ = 1;
   std::uint64_t attention_bytes_ = 0;
   std::size_t first_kept_ = 0;  ///< frames before it have lost their rows

@@ -6,22 +6,10 @@
 #include <cmath>
 #include <unordered_set>
 
+#include "engine/base/uniform.h"
+
 namespace layerscope::session {
 namespace {
-
-/// SplitMix64 (Steele, Lea, Flood 2014): a bijective mixer, so that (seed, position) gives one
-/// draw.
-std::uint64_t mix(std::uint64_t x) {
-  x += 0x9E3779B97F4A7C15U;
-  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBU;
-  return x ^ (x >> 31U);
-}
-
-/// Uniform in [0, 1) with 53 random bits.
-double uniform(std::uint64_t seed, std::uint64_t position) {
-  return static_cast<double>(mix(mix(seed) ^ position) >> 11U) * 0x1p-53;
-}
 
 Status check_range(const char* name, double value, double lo, double hi) {
   if (std::isfinite(value) && value >= lo && value <= hi) {
@@ -136,7 +124,7 @@ Result<std::int32_t> Sampler::sample(std::span<const float> logits,
 
 std::int32_t Sampler::pick(std::span<const Candidate> list, std::uint64_t seed,
                            std::size_t position) {
-  double left = uniform(seed, position);
+  double left = uniform_at(seed, position);
   for (const Candidate& c : list) {
     left -= c.prob;
     if (left < 0.0) {

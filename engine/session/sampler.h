@@ -11,22 +11,13 @@
 #include <span>
 #include <vector>
 
+#include "engine/backend/sampling.h"
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
 
 namespace layerscope::session {
 
-struct SamplerSettings {
-  float temperature = 0.0F;     ///< 0 = greedy
-  std::int32_t top_k = 40;      ///< 0 = off
-  float top_p = 0.95F;          ///< 1 = off
-  float min_p = 0.05F;          ///< 0 = off
-  float repeat_penalty = 1.0F;  ///< 1 = off; > 0
-  std::int32_t repeat_last_n = 64;
-  std::uint64_t seed = 0;
-
-  bool operator==(const SamplerSettings&) const = default;
-};
+using SamplerSettings = backend::Sampling;
 
 /// Errors (kUsage): a value outside its range, named with the range.
 Status validate(const SamplerSettings& settings);

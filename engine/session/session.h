@@ -15,6 +15,8 @@
 
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
+#include "engine/format/tensor_stats.h"
+#include "engine/session/job.h"
 #include "engine/session/sampler.h"
 #include "engine/session/snapshot.h"
 
@@ -56,7 +58,8 @@ struct SetSampler {
 struct SetCapture {
   capture::Request request;
 };
-/// Recomputes one head's whole map from the caches; it arrives as Snapshot::head_map.
+/// Recomputes one head's whole map from the caches; it arrives as Snapshot::head_map. From then on
+/// that head's rows of new tokens come to the host also where the rows stay on the GPU.
 struct RequestHeadMap {
   int layer = 0, head = 0;
 };
@@ -92,19 +95,29 @@ struct SetDiagnosis {
 };
 /// Replays the tokens with whole tensors and runs the expensive oracles; Stop cancels it.
 struct DiagnoseNow {};
+/// Runs a whole generation for somebody else (job.h). It waits behind what runs now and is not
+/// dropped by Stop while it waits; Stop during the job cancels it.
+struct RunJob {
+  std::shared_ptr<Job> job;
+};
 
 using Command =
     std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind, ForceToken,
                  SetSampler, SetCapture, RequestHeadMap, InspectToken, InspectCache, SwitchBranch,
-                 DropBranch, SetFaults, SetDiagnosis, DiagnoseNow>;
+                 DropBranch, SetFaults, SetDiagnosis, DiagnoseNow, RunJob>;
 
 struct SessionOptions {
-  std::string backend = "auto";                              ///< auto, cpu, cuda
-  int threads = 0;                                           ///< 0 = all
-  int context = 0;                                           ///< 0 = the model's own, at most 4,096
-  std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of attention rows kept
+  std::string backend = "auto";  ///< auto, cpu, cuda
+  int threads = 0;               ///< 0 = all
+  int context = 0;               ///< 0 = the model's own, at most 4,096
+  int gpu = 0;                   ///< which GPU
+  bool float32 = false;          ///< GPU: float32 keys, values and products
+  std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of rows kept on the host
+  /// Bytes of GPU memory for rows; 0: what the context needs, at most half of what is free.
+  std::uint64_t device_attention_budget = 0;
   capture::Request capture{capture::Tier::kAttention, 0, 1 << 30, 0xFFFFFFFFU};
   SamplerSettings sampler;
+  bool log_errors = true;  ///< false: whoever reads the snapshot tells them
   /// Called on the worker thread after each publication (the window passes its wake-up).
   std::function<void()> on_change;
 };
@@ -115,19 +128,58 @@ struct Progress {
   std::atomic<const char*> what{""};  ///< static text: "loading", "evaluating the prompt"
 };
 
-class Session {
+/// How a session is reached, for those who show it.
+struct LinkState {
+  bool remote = false;
+  bool connected = true;
+  std::string place;                   ///< "http://127.0.0.1:9999"
+  std::string problem;                 ///< why it is not connected, in words
+  double bytes_per_s = 0.0;            ///< received over the last second
+  std::uint64_t bytes_total = 0;       ///< received since the start
+  std::uint64_t bytes_per_s_most = 0;  ///< the bound that the other side keeps; 0: none
+  int reconnects = 0;
+};
+
+/// Statistics of a weight tensor whose data are elsewhere.
+struct TensorReport {
+  std::string error;  ///< why there are none
+  format::TensorStats stats;
+  std::vector<float> first;  ///< first values
+};
+
+/// What the window needs of a session, wherever it runs. Every function may be called from any
+/// thread and returns at once.
+class SessionLink {
+ public:
+  SessionLink() = default;
+  virtual ~SessionLink() = default;
+  SessionLink(const SessionLink&) = delete;
+  SessionLink& operator=(const SessionLink&) = delete;
+
+  virtual void send(Command command) = 0;
+  /// The latest state; never null.
+  [[nodiscard]] virtual std::shared_ptr<const Snapshot> snapshot() const = 0;
+  [[nodiscard]] virtual const Progress& progress() const = 0;
+  /// True when the queue is empty and the worker waits.
+  [[nodiscard]] virtual bool idle() const = 0;
+  [[nodiscard]] virtual LinkState link() const { return {}; }
+  /// Asks for a tensor whose data are not in this process; null until the answer is here.
+  [[nodiscard]] virtual std::shared_ptr<const TensorReport> tensor(const std::string& /*name*/) {
+    return nullptr;
+  }
+};
+
+class Session final : public SessionLink {
  public:
   explicit Session(SessionOptions options);
-  ~Session();  ///< Stops the worker; returns within about 100 ms.
+  ~Session() override;  ///< Stops the worker; returns within about 100 ms.
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  void send(Command command);
-  /// The latest state; never null.
-  [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const;
-  [[nodiscard]] const Progress& progress() const;
-  /// True when the queue is empty and the worker waits.
-  [[nodiscard]] bool idle() const;
+  void send(Command command) override;
+  [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const override;
+  [[nodiscard]] const Progress& progress() const override;
+  [[nodiscard]] bool idle() const override;
   /// Blocks until `idle()` (tests and the command line).
   void wait_idle() const;
 

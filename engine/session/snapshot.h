@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/result.h"
 #include "engine/capture/cache_stats.h"
 #include "engine/capture/frame.h"
 #include "engine/diagnose/finding.h"
@@ -125,6 +126,7 @@ struct Snapshot {
   std::uint64_t version = 0;  ///< Raised with every publication.
   State state = State::kEmpty;
   StopReason stop_reason = StopReason::kNone;
+  ErrorCode error_code = ErrorCode::kInternal;  ///< of `error`, where that is not empty
   std::shared_ptr<const ModelInfo> model;
   std::string loading_path;             ///< while kLoading
   std::string backend;                  ///< "cpu"

@@ -22,6 +22,9 @@ double seconds_since(Clock::time_point start) {
 /// about 60 ms on two cores, so that cancelling stays within 100 ms.
 constexpr double kPromptLogitsBudget = 6e8;
 
+/// More tokens than any backend works ahead.
+constexpr int kFarAhead = 16;
+
 /// Weight of the newest token in the smoothed time per token.
 constexpr double kSmoothing = 0.2;
 
@@ -106,7 +109,7 @@ bool Session::Worker::next(Queued& item) {
       running_stop_ = std::stop_source();
       running_sequence_ = item.sequence;
       stop_ = running_stop_.get_token();
-      if (stop_sequence_ > item.sequence) {
+      if (stop_sequence_ > item.sequence && !std::holds_alternative<RunJob>(item.command)) {
         running_stop_.request_stop();
       }
       return true;
@@ -128,7 +131,11 @@ void Session::Worker::loop() {
 
 void Session::Worker::execute(const Queued& item) {
   sequence_ = item.sequence;
+  device_failed_ = false;
   std::visit([this](const auto& command) { handle(command); }, item.command);
+  if (device_failed_ && generator_ != nullptr && !std::holds_alternative<LoadModel>(item.command)) {
+    recover();
+  }
   progress_.permille = -1;
   update_branches();
   set_state(generator_ != nullptr ? State::kIdle : State::kEmpty);
@@ -141,8 +148,11 @@ void Session::Worker::set_state(State state) {
 
 void Session::Worker::set_error(const Error& error) {
   state_.error = error.message;
+  state_.error_code = error.code;
   ++state_.error_serial;
-  spdlog::error("{}", error.message);
+  if (options_.log_errors) {
+    spdlog::error("{}", error.message);
+  }
 }
 
 /// Records a failure (a cancellation is not one); true when `status` is ok.
@@ -154,6 +164,7 @@ bool Session::Worker::report(const Status& status) {
     state_.stop_reason = StopReason::kCancelled;
   } else {
     set_error(status.error());
+    device_failed_ = device_failed_ || status.error().code == ErrorCode::kDevice;
   }
   return false;
 }
@@ -213,28 +224,50 @@ void Session::Worker::handle(const LoadModel& command) {
   state_.loading_path.clear();
 }
 
+backend::BackendOptions Session::Worker::backend_options(int context) const {
+  backend::BackendOptions options{options_.backend, options_.threads, context, options_.gpu};
+  options.float32 = options_.float32;
+  options.row_memory = options_.device_attention_budget;
+  options.stop = stop_;
+  return options;
+}
+
 Status Session::Worker::load(const std::string& path) {
+  constexpr double kReading = 100.0;  // ‰ of the bar; the upload takes the rest
   const auto start = Clock::now();
+  backend::BackendOptions options = backend_options(options_.context);
+  options.progress = [this](double fraction) {
+    progress_.permille = static_cast<int>(kReading + fraction * (1000.0 - kReading));
+  };
+  warm_up_ = backend::warm_up(options);  // a member: a cancelled load does not wait for it
   LS_TRY(auto model, model::load_model(path, stop_, [this](double fraction) {
-           progress_.permille = static_cast<int>(fraction * 1000.0);
+           progress_.permille = static_cast<int>(fraction * kReading);
          }));
-  backend::BackendOptions options{options_.backend, options_.threads, options_.context};
+  if (warm_up_.joinable()) {
+    warm_up_.join();
+  }
   LS_TRY(auto backend, backend::create_backend(model, options));
   // Everything that can fail is done: replace the present model.
   diagnosis_.reset();
   generator_ = std::make_unique<Generator>(model, std::move(backend));
   generator_->sampler_settings = state_.sampler;
   generator_->capture = state_.capture;
-  generator_->attention_budget = options_.attention_budget;
-  diagnosis_ = std::make_unique<Diagnosis>(*generator_, [this, model](int context) {
-    return backend::create_backend(model, {options_.backend, options_.threads, context});
-  });
+  generator_->attention_budget =
+      generator_->backend().row_capacity() > 0 ? ~std::uint64_t{0} : options_.attention_budget;
+  diagnosis_ = std::make_unique<Diagnosis>(
+      *generator_, [this](int context) { return generator_->backend().fork(context); });
   state_.model = make_model_info(*model);
   state_.faults.clear();
   take_findings();
   state_.backend = generator_->backend().name();
   state_.backend_text = generator_->backend().description();
-  state_.backend_reason = backend::list_devices(options_.threads).front().reason;
+  state_.backend_reason = "chosen with --backend";
+  for (const backend::DeviceInfo& device : backend::list_devices(options_.threads)) {
+    if (options_.backend == "auto" && device.backend == state_.backend) {
+      state_.backend_reason = device.reason;
+      break;
+    }
+  }
   state_.context = generator_->backend().context();
   state_.device_bytes = model->weight_bytes() + generator_->backend().cache_bytes();
   state_.prompt.clear();
@@ -247,6 +280,41 @@ Status Session::Worker::load(const std::string& path) {
   ++state_.session_serial;
   spdlog::info("loaded {} in {:.2f} s ({})", path, state_.timing.load_s, state_.backend_text);
   return {};
+}
+
+// A GPU that failed answers everything with the same error, and one that is out of memory may have
+// lost a step: both are well again with a new backend. The prompt is kept, what was evaluated is
+// not.
+void Session::Worker::recover() {
+  const std::string error = state_.error;
+  const std::string path = state_.model->path;
+  const std::vector<std::string> faults = state_.faults;
+  const std::string prompt = state_.prompt;
+  const std::string fed = state_.fed_text;
+  diagnosis_.reset();
+  generator_.reset();
+  progress_.what = "loading";
+  state_.loading_path = path;
+  set_state(State::kLoading);
+  Status status = backend::recover_device(options_.gpu);
+  if (status.ok()) {
+    status = load(path);
+  }
+  state_.loading_path.clear();
+  if (!status.ok()) {
+    handle(Unload{});
+    set_error(device_error(
+        fmt::format("{}; the model could not be loaded again: {}", error, status.error().message)));
+    return;
+  }
+  state_.prompt = prompt;
+  state_.fed_text = fed;
+  if (!faults.empty()) {
+    report(set_faults(faults));
+  } else {
+    restart();
+  }
+  set_error(device_error(fmt::format("{}; the model was loaded again, the prompt is kept", error)));
 }
 
 void Session::Worker::handle(const Unload& /*command*/) {
@@ -308,8 +376,8 @@ Status Session::Worker::prepare() {
   const std::size_t done = generator_->frames().size();
   if (done >= state_.prompt_ids.size()) {
     // After a cancelled rewind the distribution is missing: evaluate the last token once more.
-    return generator_->logits().empty() ? generator_->rewind(static_cast<int>(done) - 1, stop_)
-                                        : Status{};
+    return generator_->has_distribution() ? Status{}
+                                          : generator_->rewind(static_cast<int>(done) - 1, stop_);
   }
   const std::size_t left = state_.prompt_ids.size() - done;
   const model::DecoderSpec& spec = generator_->model().spec;
@@ -352,6 +420,7 @@ void Session::Worker::generate(int limit, bool stop_at_end) {
   const auto start = Clock::now();
   int done = 0;
   while ((limit <= 0 || done < limit) && !paused(sequence_)) {
+    generator_->ahead = limit <= 0 ? kFarAhead : limit - done - 1;
     if (generator_->backend().kv_len() >= state_.context) {
       state_.stop_reason = StopReason::kContextFull;
       break;
@@ -375,6 +444,7 @@ void Session::Worker::generate(int limit, bool stop_at_end) {
       }
     }
   }
+  generator_->ahead = 0;
   if (limit > 0 && done == limit && stop_at_end && state_.stop_reason == StopReason::kNone) {
     state_.stop_reason = StopReason::kMaxTokens;
   }
@@ -439,7 +509,10 @@ void Session::Worker::handle(const SetSampler& command) {
 void Session::Worker::handle(const SetCapture& command) {
   state_.capture = command.request;
   if (generator_ != nullptr) {
+    const capture::Request before = generator_->capture;
     generator_->capture = command.request;
+    generator_->capture.follow_layer = before.follow_layer;
+    generator_->capture.follow_head = before.follow_head;
   }
 }
 
@@ -464,13 +537,12 @@ void Session::Worker::handle(const RequestHeadMap& command) {
   map->n_tokens = static_cast<int>(n);
   map->last_serial = generator_->frames().back()->serial;
   map->probabilities.assign(n * n, 0.0F);
-  for (std::size_t q = 0; q < n; ++q) {
-    if (stop_.stop_requested()) {
-      return;
-    }
-    generator_->backend().attention_row(command.layer, command.head, static_cast<int>(q),
-                                        std::span(map->probabilities).subspan(q * n, q + 1));
+  if (!generator_->backend().attention_rows(command.layer, command.head, 0, static_cast<int>(n),
+                                            map->probabilities, n, stop_)) {
+    return;
   }
+  generator_->capture.follow_layer = command.layer;
+  generator_->capture.follow_head = command.head;
   state_.head_map = std::move(map);
 }
 

@@ -66,8 +66,13 @@ class Session::Worker {
   void handle(const SetFaults& command);
   void handle(const SetDiagnosis& command);
   void handle(const DiagnoseNow& command);
+  void handle(const RunJob& command);
 
   Status load(const std::string& path);
+  [[nodiscard]] backend::BackendOptions backend_options(int context) const;
+  /// After a device error: loads the model again and sets the prompt anew.
+  void recover();
+  Status run_job(Job& job, JobEnd& end);
   Status set_prompt(const SetPrompt& command);
   /// Evaluates what is missing of the prompt, so that a token can be chosen.
   Status prepare();
@@ -117,6 +122,8 @@ class Session::Worker {
   Branches branches_;
   std::stop_token stop_;  ///< of the command in hand
   std::uint64_t sequence_ = 0;
+  std::jthread warm_up_;        ///< of the GPU, while a model file is read
+  bool device_failed_ = false;  ///< by the command in hand
 
   std::thread thread_;  ///< last: starts when everything else exists
 };

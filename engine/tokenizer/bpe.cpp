@@ -8,11 +8,13 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <queue>
 #include <utility>
 
 #include "engine/base/utf8.h"
 #include "engine/tokenizer/byte_table.h"
+#include "engine/tokenizer/nfc.h"
 #include "engine/tokenizer/pre_tokenizer.h"
 #include "engine/tokenizer/vocab_tokenizer.h"
 
@@ -53,10 +55,11 @@ std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
 
 class BpeTokenizer final : public VocabTokenizer {
  public:
-  BpeTokenizer(Vocab&& vocab, PreTokenizer pre)
+  BpeTokenizer(Vocab&& vocab, PreTokenizer pre, bool whole_words, bool nfc)
       : VocabTokenizer(std::move(vocab)),
         pre_tokenizer_(std::move(pre)),
-        whole_words_(pre_tokenizer_ignores_merges(pre_name())) {}
+        whole_words_(whole_words),
+        nfc_(nfc) {}
 
   Status init(const std::vector<std::string>& merges, const std::stop_token& stop) {
     constexpr std::size_t kPoll = 4096;  // about 2 ms of work
@@ -114,6 +117,18 @@ class BpeTokenizer final : public VocabTokenizer {
   }
 
   void encode_plain(std::string_view text, std::size_t offset, Encoding& out) const override {
+    const auto normalized = nfc_ ? to_nfc(text) : std::nullopt;
+    if (!normalized) {
+      return encode_words(text, offset, out);
+    }
+    Encoding words;
+    encode_words(normalized->text, 0, words);
+    for (std::size_t i = 0; i < words.ids.size(); ++i) {
+      push(out, words.ids[i], offset + normalized->origin[words.offsets[i]]);
+    }
+  }
+
+  void encode_words(std::string_view text, std::size_t offset, Encoding& out) const {
     std::vector<std::size_t> ends;
     pre_tokenizer_.split(text, ends);
     Word word;
@@ -189,6 +204,7 @@ class BpeTokenizer final : public VocabTokenizer {
 
   PreTokenizer pre_tokenizer_;
   bool whole_words_;  ///< A word that is a token needs no merges to become it.
+  bool nfc_;
   std::array<std::int32_t, 256> byte_ids_{};
   std::unordered_map<std::uint64_t, Merge> merges_;  ///< By pair_key; of two equal pairs the first.
 };
@@ -196,10 +212,15 @@ class BpeTokenizer final : public VocabTokenizer {
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> build_bpe(Vocab vocab) {
-  LS_TRY(PreTokenizer pre, PreTokenizer::create(vocab.pre));
+  LS_TRY(PreTokenizer pre, vocab.expressions.empty()
+                               ? PreTokenizer::create(vocab.pre)
+                               : PreTokenizer::from_expressions(vocab.expressions));
+  const bool nfc = vocab.nfc;
+  const bool whole_words = vocab.ignore_merges || pre_tokenizer_ignores_merges(vocab.pre);
   const std::vector<std::string> merges = std::move(vocab.merges);
   const std::stop_token stop = vocab.stop;
-  auto tokenizer = std::make_shared<BpeTokenizer>(std::move(vocab), std::move(pre));
+  auto tokenizer =
+      std::make_shared<BpeTokenizer>(std::move(vocab), std::move(pre), whole_words, nfc);
   LS_CHECK(tokenizer->init(merges, stop));
   return std::shared_ptr<const Tokenizer>(std::move(tokenizer));
 }

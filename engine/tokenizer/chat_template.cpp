@@ -152,6 +152,11 @@ Result<std::string> render_chat(const Tokenizer& tokenizer, std::span<const Chat
   if (!failure.empty()) {
     return invalid_input(fmt::format("the model's chat template fails: {}", first_line(failure)));
   }
+  // Many templates write BOS themselves. Where the tokenizer adds it, one of the two is enough.
+  const std::string_view bos = tokenizer.piece(tokenizer.bos());
+  if (tokenizer.adds_bos() && !bos.empty() && text.starts_with(bos)) {
+    text.erase(0, bos.size());
+  }
   return text;
 }
 

@@ -10,6 +10,7 @@
 
 #include "engine/base/mapped_file.h"
 #include "engine/base/utf8.h"
+#include "engine/tokenizer/token_list.h"
 #include "engine/tokenizer/vocab.h"
 
 namespace layerscope::tokenizer {
@@ -56,7 +57,8 @@ Result<json> read_object_if_present(const std::filesystem::path& path) {
   return read_object(path);
 }
 
-/// A token's text: a plain string, or an object with `content`.
+}  // namespace
+
 std::string token_text(const json& config, const char* key) {
   const auto it = config.find(key);
   if (it == config.end()) {
@@ -68,44 +70,37 @@ std::string token_text(const json& config, const char* key) {
   return it->is_string() ? it->get<std::string>() : "";
 }
 
-/// Collects tokens by id while they come from several files.
-class TokenList {
- public:
-  Status add(const std::string& piece, const json& id, TokenType type) {
-    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 ||
-        id.get<std::int64_t>() >= kMaxTokens) {
-      return invalid_input(fmt::format("token '{}' has no usable id", utf8_escape(piece)));
-    }
-    const auto index = static_cast<std::size_t>(id.get<std::int64_t>());
-    if (index >= pieces_.size()) {
-      pieces_.resize(index + 1);
-      types_.resize(index + 1, TokenType::kUnused);
-    }
-    if (types_[index] != TokenType::kUnused && pieces_[index] != piece) {
-      return invalid_input(fmt::format("tokens '{}' and '{}' both have id {}",
-                                       utf8_escape(pieces_[index]), utf8_escape(piece), index));
-    }
-    n_ += types_[index] == TokenType::kUnused ? 1 : 0;
-    pieces_[index] = piece;
-    types_[index] = type;
-    return {};
+Status TokenList::add(const std::string& piece, const json& id, TokenType type) {
+  if (!id.is_number_integer() || id.get<std::int64_t>() < 0 ||
+      id.get<std::int64_t>() >= kMaxTokens) {
+    return invalid_input(fmt::format("token '{}' has no usable id", utf8_escape(piece)));
   }
-
-  Status give(Vocab& vocab) {
-    if (pieces_.empty() || pieces_.size() / 2 > n_) {
-      return invalid_input(fmt::format("{} tokens have ids up to {}: the list has too many holes",
-                                       n_, pieces_.size()));
-    }
-    vocab.pieces = std::move(pieces_);
-    vocab.types = std::move(types_);
-    return {};
+  const auto index = static_cast<std::size_t>(id.get<std::int64_t>());
+  if (index >= pieces_.size()) {
+    pieces_.resize(index + 1);
+    types_.resize(index + 1, TokenType::kUnused);
   }
+  if (types_[index] != TokenType::kUnused && pieces_[index] != piece) {
+    return invalid_input(fmt::format("tokens '{}' and '{}' both have id {}",
+                                     utf8_escape(pieces_[index]), utf8_escape(piece), index));
+  }
+  n_ += types_[index] == TokenType::kUnused ? 1 : 0;
+  pieces_[index] = piece;
+  types_[index] = type;
+  return {};
+}
 
- private:
-  std::vector<std::string> pieces_;
-  std::vector<TokenType> types_;
-  std::size_t n_ = 0;
-};
+Status TokenList::give(Vocab& vocab) {
+  if (pieces_.empty() || pieces_.size() / 2 > n_) {
+    return invalid_input(fmt::format("{} tokens have ids up to {}: the list has too many holes", n_,
+                                     pieces_.size()));
+  }
+  vocab.pieces = std::move(pieces_);
+  vocab.types = std::move(types_);
+  return {};
+}
+
+namespace {
 
 Status add_added_tokens(const std::filesystem::path& folder, const json& config, TokenList& list) {
   LS_TRY(const json added, read_object_if_present(folder / "added_tokens.json"));
@@ -149,65 +144,130 @@ Result<std::vector<std::string>> read_merges(const std::filesystem::path& path) 
   return merges;
 }
 
+/// Classes whose vocab.json and merges.txt say everything but the pre-tokenizer.
 Result<std::string> pre_tokenizer_of(const json& config, const json& model) {
   const std::string name = token_text(config, "tokenizer_class");
   const std::string type = token_text(model, "model_type");
-  if (name.substr(0, 5) == "Qwen2" || (name.empty() && type == "qwen2")) {
-    return std::string("qwen2");
-  }
-  if (name.substr(0, 4) == "GPT2" || (name.empty() && type == "gpt2")) {
-    return std::string("gpt-2");
+  struct Class {
+    std::string_view name, type, pre;
+  };
+  constexpr Class kClasses[] = {{"Qwen2", "qwen2", "qwen2"},
+                                {"Qwen2", "qwen3", "qwen2"},
+                                {"GPT2", "gpt2", "gpt-2"},
+                                {"CodeGen", "phi", "phi-2"}};
+  for (const Class& each : kClasses) {
+    if (name.substr(0, each.name.size()) == each.name || (name.empty() && type == each.type)) {
+      return std::string(each.pre);
+    }
   }
   return invalid_input(
-      fmt::format("tokenizer class '{}' (model type '{}') is not supported "
-                  "(Qwen2Tokenizer and GPT2Tokenizer are)",
+      fmt::format("there is no tokenizer.json, and tokenizer class '{}' (model type '{}') is not "
+                  "one that can be read without it (Qwen2Tokenizer, GPT2Tokenizer and "
+                  "CodeGenTokenizer are); save the tokenizer with the `tokenizers` library",
                   utf8_escape(name), utf8_escape(type)));
 }
 
-Status find_special(const json& config, Vocab& vocab) {
-  const auto find = [&](const char* key) {
-    const std::string text = token_text(config, key);
-    const auto it = std::find(vocab.pieces.begin(), vocab.pieces.end(), text);
-    return text.empty() || it == vocab.pieces.end()
-               ? -1
-               : static_cast<std::int32_t>(it - vocab.pieces.begin());
-  };
-  vocab.bos = find("bos_token");
-  vocab.eos = find("eos_token");
-  vocab.unk = find("unk_token");
-  const auto add_bos = config.find("add_bos_token");
-  vocab.add_bos = vocab.bos >= 0 && add_bos != config.end() && *add_bos == json(true);
-  vocab.chat_template = token_text(config, "chat_template");
-  return {};
+std::int32_t find_piece(const Vocab& vocab, const std::string& piece) {
+  const auto it = std::find(vocab.pieces.begin(), vocab.pieces.end(), piece);
+  return piece.empty() || it == vocab.pieces.end()
+             ? -1
+             : static_cast<std::int32_t>(it - vocab.pieces.begin());
 }
 
-Result<Vocab> read_vocab(const std::filesystem::path& folder) {
-  Vocab vocab;
+void find_special(const json& config, Vocab& vocab) {
+  for (const auto& [key, id] :
+       {std::pair{"bos_token", &vocab.bos}, {"eos_token", &vocab.eos}, {"unk_token", &vocab.unk}}) {
+    const std::int32_t found = find_piece(vocab, token_text(config, key));
+    *id = found >= 0 ? found : *id;
+  }
+  const auto add_bos = config.find("add_bos_token");
+  if (add_bos != config.end() && add_bos->is_boolean()) {
+    vocab.add_bos = vocab.bos >= 0 && add_bos->get<bool>();
+  }
+}
+
+/// Further tokens that end a generation.
+void find_ends(const json& generation, Vocab& vocab) {
+  const auto ids = generation.find("eos_token_id");
+  const auto add = [&](const json& id) {
+    if (id.is_number_integer() && id.get<std::int64_t>() >= 0 &&
+        id.get<std::int64_t>() < static_cast<std::int64_t>(vocab.pieces.size())) {
+      vocab.end_ids.push_back(id.get<std::int32_t>());
+    }
+  };
+  if (ids != generation.end() && ids->is_array()) {
+    std::for_each(ids->begin(), ids->end(), add);
+  } else if (ids != generation.end()) {
+    add(*ids);
+  }
+}
+
+/// A file of its own, else the configuration's text, or of several the one named "default".
+Result<std::string> read_chat_template(const std::filesystem::path& folder, const json& config) {
+  std::error_code ignored;
+  const std::filesystem::path own = folder / "chat_template.jinja";
+  if (std::filesystem::exists(own, ignored)) {
+    LS_TRY(const TextFile file, read_text(own));
+    return std::string(file.text);
+  }
+  LS_TRY(const json apart, read_object_if_present(folder / "chat_template.json"));
+  const json& holder = apart.contains("chat_template") ? apart : config;
+  const auto it = holder.find("chat_template");
+  if (it != holder.end() && it->is_array()) {
+    for (const json& each : *it) {
+      if (each.is_object() && token_text(each, "name") == "default") {
+        return token_text(each, "template");
+      }
+    }
+  }
+  return token_text(holder, "chat_template");
+}
+
+Status read_pieces(const std::filesystem::path& folder, const json& config, Vocab& vocab) {
+  TokenList list;
+  std::error_code ignored;
+  if (std::filesystem::exists(folder / "tokenizer.json", ignored)) {
+    LS_TRY(const json file, read_object(folder / "tokenizer.json"));
+    LS_CHECK(read_tokenizer_json(file, list, vocab));
+    LS_CHECK(list.give(vocab));
+    return finish_tokenizer_json(file, vocab);
+  }
   vocab.model = "gpt2";
-  LS_TRY(const json config, read_object_if_present(folder / "tokenizer_config.json"));
   LS_TRY(const json model, read_object_if_present(folder / "config.json"));
   LS_TRY(vocab.pre, pre_tokenizer_of(config, model));
+  vocab.nfc = vocab.pre == "qwen2";  // as that class does
   LS_TRY(const json pieces, read_object(folder / "vocab.json"));
-  TokenList list;
   for (const auto& [piece, id] : pieces.items()) {
     LS_CHECK(list.add(piece, id, TokenType::kNormal));
   }
   LS_CHECK(add_added_tokens(folder, config, list));
   LS_CHECK(list.give(vocab));
   LS_TRY(vocab.merges, read_merges(folder / "merges.txt"));
-  LS_CHECK(find_special(config, vocab));
+  return {};
+}
+
+Result<Vocab> read_vocab(const std::filesystem::path& folder) {
+  Vocab vocab;
+  LS_TRY(const json config, read_object_if_present(folder / "tokenizer_config.json"));
+  LS_CHECK(read_pieces(folder, config, vocab));
+  find_special(config, vocab);
+  LS_TRY(const json generation, read_object_if_present(folder / "generation_config.json"));
+  find_ends(generation, vocab);
+  LS_TRY(vocab.chat_template, read_chat_template(folder, config));
   return vocab;
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const Tokenizer>> from_hf_files(const std::string& folder) {
+Result<std::shared_ptr<const Tokenizer>> from_hf_files(const std::string& folder,
+                                                       std::stop_token stop) {
   const auto build = [&]() -> Result<std::shared_ptr<const Tokenizer>> {
     LS_TRY(Vocab vocab, read_vocab(folder));
+    vocab.stop = std::move(stop);
     return build_tokenizer(std::move(vocab));
   };
   auto result = build();
-  if (!result.ok()) {
+  if (!result.ok() && result.error().code != ErrorCode::kCancelled) {
     return result.error().with_context(fmt::format("'{}'", folder));
   }
   return result;

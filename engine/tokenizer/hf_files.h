@@ -1,8 +1,10 @@
-// A tokenizer from the files of a Hugging Face model folder: vocab.json, merges.txt and, where
-// present, added_tokens.json, tokenizer_config.json and config.json.
+// A tokenizer from the files of a Hugging Face model folder: tokenizer.json, or vocab.json with
+// merges.txt; and, where present, added_tokens.json, tokenizer_config.json, generation_config.json,
+// config.json and the chat template.
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "engine/base/result.h"
@@ -10,8 +12,9 @@
 
 namespace layerscope::tokenizer {
 
-/// Byte-level BPE folders of the Qwen2 and GPT-2 tokenizer classes. Errors (kInvalidInput): a file
-/// missing or damaged (named), ids that clash or leave large holes, another tokenizer class.
-Result<std::shared_ptr<const Tokenizer>> from_hf_files(const std::string& folder);
+/// Errors (kInvalidInput): a file missing or damaged (named), ids that clash or leave large holes,
+/// a kind of tokenizer that is not supported. `stop` is polled while it is built (kCancelled).
+Result<std::shared_ptr<const Tokenizer>> from_hf_files(const std::string& folder,
+                                                       std::stop_token stop = {});
 
 }  // namespace layerscope::tokenizer

@@ -1,4 +1,5 @@
-// Pre-tokenizers: the regular expressions that cut text into words before byte-pair merging.
+// Pre-tokenizers: the regular expressions that cut text into words before byte-pair merging. Each
+// cuts the pieces that the one before left at its matches; what lies between matches are words too.
 //
 // Immutable; `split` may be called from any thread at the same time.
 #pragma once
@@ -24,8 +25,13 @@ class PreTokenizer {
   /// `name` as in `tokenizer.ggml.pre`. Error (kInvalidInput): unknown name; the known are listed.
   static Result<PreTokenizer> create(std::string_view name);
 
+  /// From expressions of a tokenizer.json, which are applied one after the other to the pieces that
+  /// the one before left. Error (kInvalidInput): one that does not compile, with its place.
+  static Result<PreTokenizer> from_expressions(const std::vector<std::string>& expressions);
+
   /// Appends the end offset of each word of `text`. Words follow one another without gaps. Bytes
-  /// that are not valid UTF-8 are words of one byte. Linear in the length of `text`.
+  /// that are not valid UTF-8 are words of one byte. Linear in the length of `text` for named
+  /// pre-tokenizers.
   void split(std::string_view text, std::vector<std::size_t>& ends) const;
 
  private:

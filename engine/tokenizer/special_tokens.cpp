@@ -1,6 +1,7 @@
 #include "engine/tokenizer/special_tokens.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 namespace layerscope::tokenizer {
 namespace {
@@ -20,15 +21,18 @@ bool keeps_space_after(std::string_view name) {
 }  // namespace
 
 SpecialTokens::SpecialTokens(const std::vector<std::string>& pieces,
-                             const std::vector<TokenType>& types, bool strip_after) {
+                             const std::vector<TokenType>& types, bool strip_after_all,
+                             const std::vector<std::int32_t>& strip_after) {
+  const std::unordered_set<std::int32_t> stripping(strip_after.begin(), strip_after.end());
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const TokenType type = types[i];
     const bool control = type == TokenType::kControl || type == TokenType::kUnknown;
     const std::string& piece = pieces[i];
     if ((control || type == TokenType::kUserDefined) && !piece.empty() &&
         piece.size() <= kMaxNameBytes) {
-      add(piece,
-          Name{static_cast<std::int32_t>(i), control, strip_after && !keeps_space_after(piece)});
+      const auto id = static_cast<std::int32_t>(i);
+      const bool strip = strip_after_all && !keeps_space_after(piece);
+      add(piece, Name{id, control, strip || stripping.contains(id)});
     }
   }
 }

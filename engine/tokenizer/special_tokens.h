@@ -24,9 +24,10 @@ struct Stretch {
 
 class SpecialTokens {
  public:
-  /// `types` are as many as `pieces`. `strip_after`: white space after special tokens is dropped.
+  /// `types` are as many as `pieces`. White space is dropped after all special tokens
+  /// (`strip_after_all`; a few are exempt) or after the listed ones.
   SpecialTokens(const std::vector<std::string>& pieces, const std::vector<TokenType>& types,
-                bool strip_after);
+                bool strip_after_all, const std::vector<std::int32_t>& strip_after = {});
 
   /// Cuts `text` at the names of special tokens, longer names first, then from the left.
   /// User-defined tokens are always recognised, control and unknown tokens only with

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <queue>
 #include <utility>
 
@@ -52,8 +53,12 @@ struct Worse {
 
 class SpmTokenizer final : public VocabTokenizer {
  public:
-  SpmTokenizer(Vocab&& vocab, std::vector<float> scores)
-      : VocabTokenizer(std::move(vocab)), scores_(std::move(scores)) {}
+  SpmTokenizer(Vocab&& vocab, std::vector<float> scores, bool prefix_first_only,
+               bool prefix_unless_space)
+      : VocabTokenizer(std::move(vocab)),
+        scores_(std::move(scores)),
+        prefix_first_only_(prefix_first_only),
+        prefix_unless_space_(prefix_unless_space) {}
 
   Status init() {
     for (std::size_t i = 0; i < pieces_.size(); ++i) {
@@ -112,7 +117,8 @@ class SpmTokenizer final : public VocabTokenizer {
 
   [[nodiscard]] Escaped escape(std::string_view text, std::size_t offset) const {
     Escaped escaped;
-    if (add_space_prefix_) {
+    const bool wanted = add_space_prefix_ && (offset == 0 || !prefix_first_only_);
+    if (wanted && !(prefix_unless_space_ && (text.starts_with(' ') || text.starts_with(kSpace)))) {
       escaped.add(kSpace, offset, true);
     }
     for (std::size_t i = 0; i < text.size(); ++i) {
@@ -145,7 +151,8 @@ class SpmTokenizer final : public VocabTokenizer {
     const Symbol& a = list.symbols[static_cast<std::size_t>(left)];
     const std::size_t size = a.size + list.symbols[static_cast<std::size_t>(right)].size;
     const std::int32_t id = find_text(text.substr(a.begin, size));
-    if (id >= 0) {
+    // −∞: a piece that no merge makes (tokenizer.json).
+    if (id >= 0 && scores_[static_cast<std::size_t>(id)] != -INFINITY) {
       list.queue.push({scores_[static_cast<std::size_t>(id)], left, right, size});
     }
   }
@@ -190,6 +197,7 @@ class SpmTokenizer final : public VocabTokenizer {
   }
 
   std::vector<float> scores_;
+  bool prefix_first_only_, prefix_unless_space_;
   std::array<std::int32_t, 256> byte_ids_ = no_bytes();
   std::size_t longest_ = 0;  ///< Bytes of the longest piece.
 };
@@ -198,7 +206,10 @@ class SpmTokenizer final : public VocabTokenizer {
 
 Result<std::shared_ptr<const Tokenizer>> build_spm(Vocab vocab) {
   std::vector<float> scores = std::move(vocab.scores);
-  auto tokenizer = std::make_shared<SpmTokenizer>(std::move(vocab), std::move(scores));
+  const bool first_only = vocab.prefix_first_only;
+  const bool unless_space = vocab.prefix_unless_space;
+  auto tokenizer =
+      std::make_shared<SpmTokenizer>(std::move(vocab), std::move(scores), first_only, unless_space);
   LS_CHECK(tokenizer->init());
   return std::shared_ptr<const Tokenizer>(std::move(tokenizer));
 }

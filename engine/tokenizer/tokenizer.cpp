@@ -9,6 +9,7 @@
 
 #include "engine/base/utf8.h"
 #include "engine/tokenizer/byte_table.h"
+#include "engine/tokenizer/hf_files.h"
 #include "engine/tokenizer/vocab.h"
 #include "engine/tokenizer/vocab_tokenizer.h"
 
@@ -116,6 +117,9 @@ Result<std::shared_ptr<const Tokenizer>> build_tokenizer(Vocab vocab) {
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::from_model(const format::ModelFile& file,
                                                                std::stop_token stop) {
+  if (!file.folder.empty()) {
+    return from_hf_files(file.folder, std::move(stop));
+  }
   const auto build = [&]() -> Result<std::shared_ptr<const Tokenizer>> {
     LS_TRY(Vocab vocab, vocab_from_model(file));
     vocab.stop = stop;

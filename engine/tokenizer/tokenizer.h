@@ -117,7 +117,8 @@ struct ChatMessage {
   std::string content;
 };
 
-/// Renders messages with the model's own Jinja template (metadata `tokenizer.chat_template`).
+/// Renders messages with the model's own Jinja template (metadata `tokenizer.chat_template`). A BOS
+/// that the template puts first is left out where `encode` adds it.
 /// Errors (kInvalidInput): the model has no template, or the template fails (its message is given).
 Result<std::string> render_chat(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                                 bool add_generation_prompt);

@@ -16,6 +16,10 @@ namespace layerscope::tokenizer {
 struct Vocab {
   std::string model;  ///< "gpt2" (byte-level BPE) or "llama" (SPM)
   std::string pre;    ///< Pre-tokenizer of a BPE model
+  /// Of a tokenizer.json, instead of `pre`: its expressions, in order.
+  std::vector<std::string> expressions;
+  bool nfc = false;            ///< BPE: text is brought to Unicode's form C first.
+  bool ignore_merges = false;  ///< A word that is a token needs no merges (also by `pre`).
   std::string chat_template;
   std::vector<std::string> pieces;
   std::vector<TokenType> types;     ///< As many as pieces.
@@ -26,7 +30,10 @@ struct Vocab {
   bool add_bos = false, add_eos = false, add_space_prefix = false;
   /// White space after special tokens is dropped (what the reference does for Phi-3).
   bool strip_after_special = false;
-  std::stop_token stop;  ///< Building a large vocabulary can be cancelled.
+  std::vector<std::int32_t> strip_after;  ///< Tokens after which white space is dropped.
+  bool prefix_first_only = false;    ///< SPM: the space prefix stands only at the text's start,
+  bool prefix_unless_space = false;  ///< and only before text that does not begin with a space.
+  std::stop_token stop;              ///< Building a large vocabulary can be cancelled.
 };
 
 /// Reads `tokenizer.ggml.*`. Errors (kInvalidInput): missing keys, lists of different lengths,

@@ -6,8 +6,8 @@ namespace layerscope::tokenizer {
 
 VocabTokenizer::VocabTokenizer(Vocab&& vocab)
     : Tokenizer(std::move(vocab)),
-      // The lists have moved into the base; the switch is a plain value and still there.
-      special_(pieces_, types_, vocab.strip_after_special) {
+      // The lists that the base keeps have moved there; the others are still here.
+      special_(pieces_, types_, vocab.strip_after_special, vocab.strip_after) {
   index_.reserve(pieces_.size());
   for (std::size_t i = 0; i < pieces_.size(); ++i) {
     if (!pieces_[i].empty()) {

@@ -15,6 +15,8 @@
 #include <optional>
 #include <thread>
 
+#include "engine/server/remote_session.h"
+#include "engine/server/token.h"
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
@@ -94,6 +96,8 @@ class Application {
  private:
   Status start_graphics(const StoredState& stored);
   void start_session();
+  Status attach(const RemoteChoice& choice);
+  void follow_requests(const ShellRequests& requests);
   Status start_script();
   Result<bool> advance();
   Status frame();
@@ -119,7 +123,7 @@ class Application {
   std::unique_ptr<RenderTarget> target_;
   OffscreenTarget* offscreen_ = nullptr;  ///< target_, when offscreen
   std::unique_ptr<Renderer> renderer_;
-  std::unique_ptr<session::Session> session_;
+  std::unique_ptr<session::SessionLink> session_;
   std::unique_ptr<Shell> shell_;
   std::unique_ptr<ScriptDriver> script_;
   std::unique_ptr<Task> task_;
@@ -146,6 +150,13 @@ Status Application::start() {
   restyle();
   if (!options_.model.empty()) {
     shell_->load(options_.model);
+  }
+  if (!options_.attach.empty()) {
+    RemoteChoice choice{options_.attach, {}};
+    if (!options_.token_file.empty()) {
+      LS_TRY(choice.token, server::read_token(options_.token_file));
+    }
+    LS_CHECK(attach(choice));
   }
   if (options_.has_prompt) {
     shell_->set_prompt(options_.prompt, options_.chat, options_.exit_after < 0);
@@ -201,9 +212,40 @@ void Application::start_session() {
   session::SessionOptions options;
   options.backend = options_.backend;
   options.threads = options_.threads;
+  options.gpu = options_.gpu;
   options.context = options_.context;
+  options.gpu = options_.gpu;
   options.on_change = [this] { platform_->wake(); };
-  session_ = std::make_unique<session::Session>(std::move(options));
+  auto session = std::make_unique<session::Session>(std::move(options));
+  if (shell_ != nullptr) {
+    shell_->set_session(*session);
+  }
+  session_ = std::move(session);
+}
+
+/// Shows a worker's session instead of the present one, which ends.
+Status Application::attach(const RemoteChoice& choice) {
+  server::RemoteOptions options;
+  LS_TRY(options.url, server::parse_url(choice.url));
+  options.token = choice.token;
+  options.on_change = [this] { platform_->wake(); };
+  auto session = std::make_unique<server::RemoteSession>(std::move(options));
+  shell_->set_session(*session);
+  session_ = std::move(session);
+  return {};
+}
+
+void Application::follow_requests(const ShellRequests& requests) {
+  if (requests.attach) {
+    if (const Status status = attach(*requests.attach); !status.ok()) {
+      shell_->notify(status.error().message);
+    }
+  } else if (requests.detach && session_->link().remote) {
+    start_session();
+    if (!requests.open_path.empty()) {
+      shell_->load(requests.open_path);
+    }
+  }
 }
 
 Status Application::start_script() {
@@ -321,6 +363,7 @@ Status Application::frame() {
   last_frame_ = std::chrono::duration<double>(Clock::now() - started).count();
   times_.add(last_frame_);
   ShellRequests requests = shell_->after_frame();
+  follow_requests(requests);
   quit_ = quit_ || requests.quit;
   if (requests.restyle) {
     restyle();

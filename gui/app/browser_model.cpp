@@ -50,7 +50,8 @@ FolderListing read_folder(const std::string& folder) {
 
 bool is_model_file(const std::string& name) {
   const std::string text = lower(name);
-  return text.ends_with(".gguf") || text.ends_with(".safetensors");
+  return text.ends_with(".gguf") || text.ends_with(".safetensors") ||
+         text.ends_with(".safetensors.index.json") || text == "config.json";
 }
 
 std::vector<BrowserEntry> arrange(const std::vector<BrowserEntry>& entries, BrowserFilter filter,

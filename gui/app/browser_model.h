@@ -31,7 +31,7 @@ enum class BrowserSort { kName, kSize, kDate };
 std::vector<BrowserEntry> arrange(const std::vector<BrowserEntry>& entries, BrowserFilter filter,
                                   BrowserSort sort, bool descending);
 
-/// "model.gguf" is one of the files that the filter shows.
+/// Files that the filter shows: models, and those of a model folder that stand for it.
 bool is_model_file(const std::string& name);
 
 /// Index of the first entry whose name begins with `typed` (any case); −1 when none.

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "engine/base/utf8.h"
+#include "engine/format/model_folder.h"
 #include "gui/app/theme.h"
 #include "gui/panels/widgets.h"
 
@@ -87,8 +88,12 @@ void FileBrowser::go_to(const std::string& folder) {
 
 void FileBrowser::select(int index) {
   selected_ = index;
-  const bool file = index >= 0 && !shown_[static_cast<std::size_t>(index)].folder;
-  const std::string path = file ? join(folder_, shown_[static_cast<std::size_t>(index)].name) : "";
+  std::string path;
+  if (index >= 0) {
+    const BrowserEntry& entry = shown_[static_cast<std::size_t>(index)];
+    const std::string whole = join(folder_, entry.name);
+    path = !entry.folder || format::model_folder_of(whole) ? whole : "";
+  }
   if (path != preview_path_) {
     preview_path_ = path;
     preview_.reset();
@@ -107,7 +112,7 @@ void FileBrowser::activate(int index) {
   }
   const BrowserEntry entry = shown_[static_cast<std::size_t>(index)];
   const std::string path = join(folder_, entry.name);
-  if (entry.folder) {
+  if (entry.folder && !format::model_folder_of(path)) {  // a model folder opens as one model
     go_to(path);
   } else {
     chosen_ = path;
@@ -118,7 +123,7 @@ void FileBrowser::open_path_field() {
   std::error_code failed;
   const std::string path = expand_home(path_text_);
   const std::string whole = path.starts_with('/') ? path : join(folder_, path);
-  if (is_folder(whole)) {
+  if (is_folder(whole) && (whole.ends_with('/') || !format::model_folder_of(whole))) {
     go_to(whole);
   } else if (fs::exists(whole, failed)) {
     chosen_ = whole;

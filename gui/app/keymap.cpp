@@ -12,6 +12,8 @@ constexpr std::array kBindings{
     Binding{Action::kOpen, "File", "Open a model…", ImGuiMod_Ctrl | ImGuiKey_O, true},
     Binding{Action::kSystemDialog, "File", "Open with the system's dialog…",
             ImGuiMod_Ctrl | ImGuiMod_Shift | ImGuiKey_O, true},
+    Binding{Action::kOpenRemote, "File", "Attach to a worker…",
+            ImGuiMod_Ctrl | ImGuiMod_Shift | ImGuiKey_R, true},
     Binding{Action::kScreenshot, "File", "Save the window as PNG", ImGuiKey_F12, true},
     Binding{Action::kCopyCommand, "File", "Copy the run as a command",
             ImGuiMod_Ctrl | ImGuiMod_Shift | ImGuiKey_C, true},

@@ -16,6 +16,7 @@ namespace layerscope::gui {
 enum class Action {
   kOpen,
   kSystemDialog,
+  kOpenRemote,
   kScreenshot,
   kQuit,
   kStep,

@@ -17,7 +17,13 @@ Status check(Options& options, const std::string& size) {
     options.width = parsed.first;
     options.height = parsed.second;
   }
-  if (options.exit_after >= 0 && options.model.empty()) {
+  if (!options.attach.empty() && !options.model.empty()) {
+    return usage_error("--attach shows a worker's model: leave MODEL away");
+  }
+  if (!options.token_file.empty() && options.attach.empty()) {
+    return usage_error("--token-file belongs to --attach URL");
+  }
+  if (options.exit_after >= 0 && options.model.empty() && options.attach.empty()) {
     return usage_error("--exit-after needs a MODEL to generate with");
   }
   if (options.exit_after >= 0 && !options.has_prompt) {
@@ -40,6 +46,8 @@ Result<std::optional<Options>> parse_options(int argc, const char* const* argv) 
   std::string size;
   CLI::App app{"Layerscope: an oscilloscope for transformer inference.", "layerscope"};
   app.add_option("MODEL", options.model, "model file to open");
+  app.add_option("--attach", options.attach, "http://HOST:PORT of a worker to show");
+  app.add_option("--token-file", options.token_file, "file with that worker's bearer token");
   auto* prompt = app.add_option("--prompt", options.prompt, "prompt to set");
   app.add_flag("--chat", options.chat, "put the prompt into the model's chat template");
   app.add_option("--backend", options.backend, "auto, cpu or cuda")

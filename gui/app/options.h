@@ -10,6 +10,8 @@ namespace layerscope::gui {
 
 struct Options {
   std::string model;
+  std::string attach;      ///< address of a worker whose session is shown
+  std::string token_file;  ///< of that worker
   std::string prompt;
   bool has_prompt = false;
   bool chat = false;

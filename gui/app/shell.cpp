@@ -33,9 +33,9 @@ const char* state_name(session::State state) {
   return "";
 }
 
-Shell::Shell(session::Session& session, HeatmapRenderer& heatmaps, StoredState stored,
+Shell::Shell(session::SessionLink& session, HeatmapRenderer& heatmaps, StoredState stored,
              std::function<void()> wake)
-    : session_(session),
+    : session_(&session),
       stored_(std::move(stored)),
       panels_(make_panels()),
       browser_(std::move(wake)) {
@@ -43,6 +43,16 @@ Shell::Shell(session::Session& session, HeatmapRenderer& heatmaps, StoredState s
   ui_.heatmaps = &heatmaps;
   ui_.snapshot = session.snapshot();
   ui_.settings = stored_.settings;
+}
+
+void Shell::set_session(session::SessionLink& session) {
+  session_ = &session;
+  ui_.session = &session;
+  ui_.snapshot = session.snapshot();
+  ui_.fault_request = {};
+  seen_error_ = ui_.snapshot->error_serial;
+  message_.clear();
+  message_of_session_ = false;
 }
 
 const StoredState& Shell::stored() {
@@ -58,7 +68,11 @@ void Shell::load(const std::string& path) {
     return;
   }
   ui_.notice.clear();
-  session_.send(session::LoadModel{absolute.string()});
+  if (session_->link().remote) {
+    open_wanted_ = absolute.string();  // a file of this machine: the worker is left first
+    return;
+  }
+  session_->send(session::LoadModel{absolute.string()});
 }
 
 void Shell::set_prompt(std::string text, bool chat, bool evaluate) {
@@ -83,7 +97,7 @@ void Shell::inform(std::string text, bool stays) {
 }
 
 void Shell::follow_session() {
-  ui_.snapshot = session_.snapshot();
+  ui_.snapshot = session_->snapshot();
   const session::Snapshot& snapshot = *ui_.snapshot;
   if (snapshot.error_serial != seen_error_) {
     seen_error_ = snapshot.error_serial;
@@ -98,7 +112,7 @@ void Shell::follow_session() {
   if (snapshot.model != seen_model_) {
     seen_model_ = snapshot.model;
     ui_.selection = Selection{};
-    if (seen_model_ != nullptr) {
+    if (seen_model_ != nullptr && !session_->link().remote) {
       remember_file(ui_.settings, seen_model_->path);
       ui_.settings.last_folder = std::filesystem::path(seen_model_->path).parent_path().string();
     }
@@ -128,6 +142,9 @@ void Shell::draw(float scale, double frame_seconds) {
   if (const auto chosen = browser_.draw(ui_)) {
     load(*chosen);
   }
+  if (auto choice = remote_dialog_.draw(ui_, scale_)) {
+    attach_wanted_ = std::move(choice);
+  }
   poll_system_dialog();
   handle_keys();
 }
@@ -154,9 +171,20 @@ void Shell::register_states() {
   widgets.state("selection/layer", std::to_string(ui_.selection.layer));
   widgets.state("selection/tensor", ui_.selection.tensor);
   widgets.state("selection/head", std::to_string(ui_.selection.head));
+  register_link();
   for (const auto& [id, value] : extra_states_) {
     widgets.state(id, value);
   }
+}
+
+void Shell::register_link() {
+  const session::LinkState link = session_->link();
+  ui_.widgets.state("link/remote", link.remote ? "yes" : "no");
+  ui_.widgets.state("link/connected", link.connected ? "yes" : "no");
+  ui_.widgets.state("link/place", link.place);
+  ui_.widgets.state("link/problem", link.problem);
+  ui_.widgets.state("link/bytes", std::to_string(link.bytes_total));
+  ui_.widgets.state("link/reconnects", std::to_string(link.reconnects));
 }
 
 void Shell::handle_keys() {
@@ -193,6 +221,9 @@ void Shell::perform(Action action) {
       break;
     case Action::kSystemDialog:
       ui_.requests.open_system_dialog = true;
+      break;
+    case Action::kOpenRemote:
+      ui_.requests.open_remote_dialog = true;
       break;
     case Action::kScreenshot:
       ui_.requests.screenshot_path = "layerscope.png";
@@ -297,6 +328,9 @@ ShellRequests Shell::after_frame() {
       notify(status.error().message);
     }
   }
+  if (asked.open_remote_dialog) {
+    remote_dialog_.open();
+  }
   if (asked.show_keys) {
     keys_visible_ = !keys_visible_;
   }
@@ -325,6 +359,9 @@ ShellRequests Shell::after_frame() {
   result.quit = asked.quit;
   result.redraw = asked.redraw;
   export_what_was_asked(asked, result);
+  result.attach = std::exchange(attach_wanted_, std::nullopt);
+  result.open_path = std::exchange(open_wanted_, {});
+  result.detach = asked.detach || !result.open_path.empty();
   result.screenshot_path = std::move(asked.screenshot_path);
   result.restyle = ui_.settings.dark != stored_.settings.dark ||
                    ui_.settings.font_scale != stored_.settings.font_scale;

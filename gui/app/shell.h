@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "gui/app/file_browser.h"
 #include "gui/app/keymap.h"
 #include "gui/app/palette.h"
+#include "gui/app/remote_dialog.h"
 #include "gui/app/settings.h"
 #include "gui/app/system_dialog.h"
 #include "gui/panels/ui.h"
@@ -26,13 +28,19 @@ struct ShellRequests {
   std::string screenshot_path;
   std::string panel_path;  ///< save the part of the window below there
   ImVec2 panel_min{0.0F, 0.0F}, panel_max{0.0F, 0.0F};
+  std::optional<RemoteChoice> attach;  ///< to this worker, instead of the present session
+  bool detach = false;                 ///< back to a session in this process …
+  std::string open_path;               ///< … which then loads this, unless empty
 };
 
 class Shell {
  public:
   /// `wake` makes the main loop draw a frame; any thread may call it.
-  Shell(session::Session& session, HeatmapRenderer& heatmaps, StoredState stored,
+  Shell(session::SessionLink& session, HeatmapRenderer& heatmaps, StoredState stored,
         std::function<void()> wake);
+
+  /// Shows another session from the next frame on; the one before may then go.
+  void set_session(session::SessionLink& session);
 
   Ui& ui() { return ui_; }
   [[nodiscard]] const StoredState& stored();
@@ -46,6 +54,8 @@ class Shell {
   void load(const std::string& path);
   /// The prompt to set as soon as a model is loaded; `evaluate` also feeds it.
   void set_prompt(std::string text, bool chat, bool evaluate);
+  /// That prompt has not been sent yet.
+  [[nodiscard]] bool prompt_waiting() const { return prompt_wanted_; }
   /// Shows a message until it is dismissed.
   void notify(std::string text);
   /// Says that something went well; goes by itself unless `stays`.
@@ -76,13 +86,17 @@ class Shell {
   std::vector<PaletteEntry> palette_entries();
   void export_what_was_asked(const AppRequests& asked, ShellRequests& result);
   [[nodiscard]] const Panel* find_panel(const std::string& id) const;
+  void register_link();
 
-  session::Session& session_;
+  session::SessionLink* session_;
   StoredState stored_;
   Ui ui_;
   std::vector<PanelEntry> panels_;
   FileBrowser browser_;
   SystemDialog system_dialog_;
+  RemoteDialog remote_dialog_;
+  std::optional<RemoteChoice> attach_wanted_;
+  std::string open_wanted_;
   float scale_ = 1.0F;
   CommandPalette palette_;
   std::string export_folder_;

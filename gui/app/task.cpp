@@ -20,11 +20,12 @@ Result<bool> Task::advance() {
   }
   switch (phase_) {
     case Phase::kLoading:
-      if (!options_.model.empty() && (snapshot->model == nullptr || !still)) {
+      if (!(options_.model.empty() && options_.attach.empty()) &&
+          (snapshot->model == nullptr || !still)) {
         return false;
       }
       if (options_.exit_after >= 0) {
-        if (snapshot->prompt_ids.empty()) {
+        if (shell_.prompt_waiting() || snapshot->prompt_ids.empty()) {
           return false;  // the shell sends the prompt one frame after the model has come
         }
         if (options_.exit_after > 0) {

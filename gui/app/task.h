@@ -11,7 +11,7 @@ namespace layerscope::gui {
 /// Loads, sets the prompt, generates, and ends when all that is done and drawn.
 class Task {
  public:
-  Task(const Options& options, Shell& shell, session::Session& session)
+  Task(const Options& options, Shell& shell, session::SessionLink& session)
       : options_(options), shell_(shell), session_(session) {}
 
   /// Call once per frame. True when done. Error: the model or the prompt was refused.
@@ -23,7 +23,7 @@ class Task {
   enum class Phase { kLoading, kGenerating, kDrawing, kDone };
   const Options& options_;
   Shell& shell_;
-  session::Session& session_;
+  session::SessionLink& session_;
   Phase phase_ = Phase::kLoading;
   int frames_ = 0;
 };

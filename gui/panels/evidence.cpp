@@ -1,4 +1,5 @@
 #include "gui/panels/evidence.h"
+#include "engine/diagnose/thresholds.h"
 
 #include <fmt/format.h>
 
@@ -6,6 +7,7 @@
 #include <array>
 #include <cmath>
 
+#include "engine/diagnose/thresholds.h"
 #include "gui/panels/diagnosis.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/text.h"
@@ -154,6 +156,9 @@ void EvidencePane::draw(Ui& ui, const diagnose::Finding* finding) {
   }
   mono(ui, c.quiet, row.where);
   wrapped(c.text, row.what);
+  if (const auto source = diagnose::thresholds::source_of(finding->check); !source.empty()) {
+    wrapped(c.faint, fmt::format("where the bound comes from: {}", source));
+  }
   if (!row.advice.empty()) {
     wrapped(c.accent, "What to do: " + row.advice);
   }

@@ -15,6 +15,11 @@
 namespace layerscope::gui {
 namespace {
 
+/// When the deep checks run without being asked.
+constexpr std::array<const char*, 4> kEvery{"on request", "every 8 tokens", "every 32 tokens",
+                                            "every 128 tokens"};
+constexpr std::array<int, 4> kEveryTokens{0, 8, 32, 128};
+
 constexpr std::size_t kShownBytes = 320;  ///< of a message in the table; the pane shows all
 
 class FindingsPanel final : public Panel {
@@ -26,7 +31,7 @@ class FindingsPanel final : public Panel {
 
  private:
   void refresh(const session::Snapshot& snapshot);
-  static void header(Ui& ui);
+  void header(Ui& ui);
   static void nothing_found(Ui& ui);
   void table(Ui& ui, bool narrow);
   void row(Ui& ui, std::size_t i, bool narrow);
@@ -38,6 +43,7 @@ class FindingsPanel final : public Panel {
   std::uint64_t serial_ = ~std::uint64_t{0};
   const session::ModelInfo* model_ = nullptr;
   std::string selected_;  ///< key of the row
+  int every_ = 0;         ///< of kEvery: when deep checks run by themselves
   EvidencePane pane_;
 };
 
@@ -82,6 +88,13 @@ void FindingsPanel::header(Ui& ui) {
              "Every finding as text, for a mail or a bug report", !s.findings.empty())) {
     ImGui::SetClipboardText(view::findings_text(s).c_str());
   }
+  ImGui::SameLine(0.0F, px(ui, 12.0F));
+  if (combo(ui, "findings/every", "deep checks ", every_, kEvery.data(),
+            static_cast<int>(kEvery.size()))) {
+    ui.send(session::SetDiagnosis{true, kEveryTokens[static_cast<std::size_t>(every_)]});
+  }
+  tip("Decoding is held against evaluating all tokens at once, and every step recomputed, after so "
+      "many generated tokens");
   ImGui::SameLine(0.0F, px(ui, 12.0F));
   ImGui::AlignTextToFramePadding();
   if (!s.findings.empty()) {

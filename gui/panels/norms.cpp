@@ -26,7 +26,7 @@ struct Choice {
   Tap tap;
   const char* text;
 };
-constexpr std::array<Choice, 18> kChoices{{
+constexpr std::array<Choice, 22> kChoices{{
     {Tap::kResidOut, "residual (resid_out)"},
     {Tap::kAttnOut, "attention out (attn_out)"},
     {Tap::kFfnOut, "feed-forward out (ffn_out)"},
@@ -42,6 +42,10 @@ constexpr std::array<Choice, 18> kChoices{{
     {Tap::kFfnGate, "gate (ffn_gate)"},
     {Tap::kFfnUp, "up (ffn_up)"},
     {Tap::kFfnAct, "activated (ffn_act)"},
+    {Tap::kAttnPostNorm, "normed attention out (attn_post_norm)"},
+    {Tap::kFfnPostNorm, "normed feed-forward out (ffn_post_norm)"},
+    {Tap::kMoeRouter, "router logits (moe_router)"},
+    {Tap::kMoeWeights, "expert weights (moe_weights)"},
     {Tap::kEmbedding, "embedding"},
     {Tap::kFinalNorm, "final norm (final_norm)"},
     {Tap::kLogits, "logits"},

@@ -55,8 +55,21 @@ void PromptSection::fed_popup(Ui& ui) {
     text(c.text, view::cut_text(utf8_sanitize(fed), 16384));
     ImGui::PopTextWrapPos();
   }
-  if (button(ui, "prompt/fed/copy", "Copy")) {
+  const std::string ids = fmt::format("{}", fmt::join(ui.snapshot->prompt_ids, " "));
+  ImGui::Separator();
+  text(c.quiet, "as token ids");
+  {
+    const FontScope font(ui.fonts.mono);
+    ImGui::PushTextWrapPos(px(ui, 600.0F));
+    text(c.text, view::cut_text(ids, 16384));
+    ImGui::PopTextWrapPos();
+  }
+  if (button(ui, "prompt/fed/copy", "Copy text")) {
     ImGui::SetClipboardText(fed.c_str());
+  }
+  ImGui::SameLine();
+  if (button(ui, "prompt/fed/copy-ids", "Copy ids")) {
+    ImGui::SetClipboardText(ids.c_str());
   }
   ImGui::EndPopup();
 }
@@ -194,6 +207,7 @@ void PromptSection::draw(Ui& ui) {
   }
   sampling_popup(ui);
   ui.widgets.state("prompt/fed", s.fed_text);
+  ui.widgets.state("prompt/ids", fmt::format("{}", fmt::join(s.prompt_ids, " ")));
   ui.widgets.state("prompt/mode", ui.prompt_chat ? "chat" : "raw");
   ui.widgets.state("sampling/temperature", fmt::format("{:.2f}", s.sampler.temperature));
   ui.widgets.state("sampling/seed", fmt::format("{}", s.sampler.seed));

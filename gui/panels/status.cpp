@@ -65,6 +65,32 @@ Words state_words(const Ui& ui) {
   return {idle_words(s), full ? c.warn : c.good};
 }
 
+/// Where a remote session runs, and how fast it arrives.
+void link_words(Ui& ui) {
+  const session::LinkState link = ui.session != nullptr ? ui.session->link() : session::LinkState{};
+  if (!link.remote) {
+    return;
+  }
+  const Palette& c = colors(ui);
+  const auto rate = [](double bytes) {
+    return view::bytes_text(static_cast<std::uint64_t>(bytes)) + "/s";
+  };
+  std::string words = fmt::format("remote {} · ", link.place);
+  if (link.connected) {
+    words += fmt::format("{} of {}", rate(link.bytes_per_s),
+                         rate(static_cast<double>(link.bytes_per_s_most)));
+  } else {  // an error stands beside it
+    words += "not connected" + (ui.snapshot->error.empty() ? ": " + link.problem : std::string());
+  }
+  ImGui::SameLine(0.0F, px(ui, 18.0F));
+  text(link.connected ? c.accent : c.warn, words);
+  ui.widgets.mark("status/link");
+  ui.widgets.state("status/link", words);
+  tip(fmt::format("The model runs in a worker. {} received so far, at most {}; {} reconnection(s).",
+                  view::bytes_text(link.bytes_total),
+                  rate(static_cast<double>(link.bytes_per_s_most)), link.reconnects));
+}
+
 class StatusBar final : public Panel {
  public:
   [[nodiscard]] const char* id() const override { return "status"; }
@@ -130,6 +156,7 @@ void StatusBar::draw(Ui& ui) {
     ImGui::SameLine(0.0F, px(ui, 18.0F));
     text(c.quiet, fmt::format("{} tokens · {} generated", s.n_frames, s.n_generated));
   }
+  link_words(ui);
   const std::string keys = "F1 keys · Ctrl+O open · Ctrl+P command";
   const float keys_at = edge - ImGui::CalcTextSize(keys.c_str()).x;
   float right = keys_at - px(ui, 14.0F);

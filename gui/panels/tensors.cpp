@@ -12,6 +12,7 @@
 #include "gui/panels/panels.h"
 #include "gui/panels/tensor_detail.h"
 #include "gui/panels/tensor_map.h"
+#include "gui/panels/tensor_report.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/tensor_tree.h"
 #include "gui/view/text.h"
@@ -24,6 +25,11 @@ using Kind = view::TreeRow::Kind;
 
 constexpr std::array<const char*, 4> kOverlays{"values", "NaN and Inf", "zeros", "sign"};
 constexpr std::array<const char*, 3> kPools{"largest |x|", "mean", "any zero"};
+
+/// Whether its bytes are on another machine.
+bool elsewhere(const format::TensorInfo& tensor) {
+  return tensor.data.empty() && tensor.n_elements > 0;
+}
 
 class TensorsPanel final : public Panel {
  public:
@@ -69,7 +75,7 @@ TensorSource::Ptr TensorsPanel::find(Ui& /*ui*/, const std::string& key) const {
     return nullptr;
   }
   const format::TensorInfo* tensor = file_ != nullptr ? file_->find_tensor(key) : nullptr;
-  return tensor != nullptr ? TensorSource::weight(file_, *tensor) : nullptr;
+  return tensor != nullptr && !elsewhere(*tensor) ? TensorSource::weight(file_, *tensor) : nullptr;
 }
 
 /// Takes over the model, the captured token and the shared selection.
@@ -383,7 +389,11 @@ void TensorsPanel::draw(Ui& ui) {
   ImGui::EndChild();
   ImGui::SameLine(0.0F, gap);
   if (sources_[0] == nullptr) {
-    if (ImGui::BeginChild("nothing", {0.0F, room.y})) {
+    const format::TensorInfo* tensor = file_->find_tensor(key_);
+    const bool visible = ImGui::BeginChild("nothing", {0.0F, room.y});
+    if (visible && tensor != nullptr && elsewhere(*tensor)) {
+      tensor_report(ui, *tensor);
+    } else if (visible) {
       empty_state(
           ui, "tensors/detail",
           key_.starts_with("tap/") ? "That tap was not captured here" : "No tensor selected",

@@ -228,6 +228,9 @@ void TopBar::file_menu(Ui& ui) {
   if (item("menu/file/open system", "System dialog…", "Ctrl+Shift+O")) {
     ui.requests.open_system_dialog = true;
   }
+  if (item("menu/file/remote", "Open remote…", "Ctrl+Shift+R")) {
+    ui.requests.open_remote_dialog = true;
+  }
   ImGui::BeginDisabled(ui.settings.recent.empty());
   const bool recent = ImGui::BeginMenu("Recent");
   ui.widgets.mark("menu/file/recent");
@@ -242,9 +245,14 @@ void TopBar::file_menu(Ui& ui) {
     ImGui::EndMenu();
   }
   ImGui::EndDisabled();
-  ImGui::BeginDisabled(ui.snapshot->model == nullptr);
-  if (item("menu/file/close", "Close model", "")) {
-    ui.send(session::Unload{});
+  const bool remote = ui.session != nullptr && ui.session->link().remote;
+  ImGui::BeginDisabled(ui.snapshot->model == nullptr && !remote);
+  if (item("menu/file/close", remote ? "Leave the worker" : "Close model", "")) {
+    if (remote) {
+      ui.requests.detach = true;
+    } else {
+      ui.send(session::Unload{});
+    }
   }
   ImGui::EndDisabled();
   ImGui::Separator();

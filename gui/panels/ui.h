@@ -77,6 +77,8 @@ struct Fonts {
 struct AppRequests {
   bool open_file_dialog = false;
   bool open_system_dialog = false;
+  bool open_remote_dialog = false;
+  bool detach = false;  ///< leave the worker, back to an empty window
   bool show_keys = false;
   bool quit = false;
   bool redraw = false;    ///< A panel works in slices: draw the next frame without waiting.
@@ -109,7 +111,7 @@ struct DetailRequest {
 };
 
 struct Ui {
-  session::Session* session = nullptr;
+  session::SessionLink* session = nullptr;
   std::shared_ptr<const session::Snapshot> snapshot;  ///< never null
   HeatmapRenderer* heatmaps = nullptr;  ///< null in panel tests: panels then draw a flat rectangle
   WidgetRegistry widgets;

@@ -78,10 +78,10 @@ void AttentionMap::take(const session::Snapshot& snapshot, int position) {
 }
 
 void AttentionMap::fill_missing(const session::Snapshot& snapshot) {
-  if (missing_.empty() || snapshot.head_map == nullptr || snapshot.head_map.get() == filled_from_) {
+  if (missing_.empty() || snapshot.head_map == nullptr || snapshot.head_map == filled_from_) {
     return;
   }
-  filled_from_ = snapshot.head_map.get();
+  filled_from_ = snapshot.head_map;
   std::vector<int> again;
   again.swap(missing_);
   for (const int position : again) {

@@ -60,7 +60,8 @@ class AttentionMap {
   std::vector<float> cells_;  ///< [side][side]
   std::vector<float> row_;
   std::vector<int> missing_;
-  const session::HeadMap* filled_from_ = nullptr;
+  /// Held, so that a later map cannot have its address.
+  std::shared_ptr<const session::HeadMap> filled_from_;
   std::uint64_t requested_serial_ = 0;
   Range range_;
   Range log_range_;

@@ -29,15 +29,26 @@ std::span<const float> captured_row(const capture::TokenFrame* frame, int layer,
       head < 0 || head >= frame->n_heads || frame->position < 0) {
     return {};
   }
-  const std::size_t keys = static_cast<std::size_t>(frame->position) + 1;
-  const std::size_t first =
-      (static_cast<std::size_t>(layer) * static_cast<std::size_t>(frame->n_heads) +
-       static_cast<std::size_t>(head)) *
-      keys;
-  if (first + keys > frame->attention->size()) {
+  return frame->attention_row(layer, head);
+}
+
+PooledRow pooled_row(const capture::TokenFrame* frame, int layer, int head) {
+  if (frame == nullptr || frame->attention == nullptr || layer < 0 || layer >= frame->n_layers ||
+      head < 0 || head >= frame->n_heads || frame->position < 0) {
     return {};
   }
-  return std::span<const float>(*frame->attention).subspan(first, keys);
+  const capture::PooledRows& pooled = frame->attention->pooled();
+  const std::size_t keys = static_cast<std::size_t>(frame->position) + 1;
+  const auto bins = static_cast<std::size_t>(std::max(pooled.bins, 0));
+  const std::size_t index =
+      static_cast<std::size_t>(layer) * static_cast<std::size_t>(frame->n_heads) +
+      static_cast<std::size_t>(head);
+  if (pooled.width < 1 || bins * static_cast<std::size_t>(pooled.width) < keys ||
+      (index + 1) * bins > pooled.cells.size()) {
+    return {};
+  }
+  const std::size_t used = (keys - 1) / static_cast<std::size_t>(pooled.width) + 1;
+  return {pooled.width, std::span(pooled.cells).subspan(index * bins, used)};
 }
 
 bool map_covers(const session::Snapshot& snapshot, int position, int layer, int head) {

@@ -16,9 +16,17 @@ namespace layerscope::gui::view {
 const capture::TapStats* tap_stats(const capture::TokenFrame* frame, int layer, capture::Tap tap);
 const capture::HeadStats* head_stats(const capture::TokenFrame* frame, int layer, int head);
 
-/// The frame's own attention row, `position + 1` probabilities; empty when it was not captured.
+/// The frame's own attention row, `position + 1` probabilities; empty when it was not captured or
+/// stays on the GPU.
 std::span<const float> captured_row(const capture::TokenFrame* frame, int layer, int head);
-/// The same, falling back to the recomputed head map where that covers the position.
+/// The largest probability of every `width` keys, where the rows stay on the GPU; the cells are
+/// those of capture::PooledRows.
+struct PooledRow {
+  int width = 0;
+  std::span<const std::uint8_t> cells;
+};
+PooledRow pooled_row(const capture::TokenFrame* frame, int layer, int head);
+/// As captured_row, falling back to the recomputed head map where that covers the position.
 std::span<const float> attention_row(const session::Snapshot& snapshot, int position, int layer,
                                      int head);
 /// True when the snapshot's head map holds that row as it is now.

@@ -18,8 +18,8 @@ float pool_max(float a, float b) {
   return std::max(a, b);
 }
 
-void pool_row(const Triangle& map, int bin, int q, std::span<const float> row) {
-  const auto width = static_cast<std::size_t>(bin);
+void pool_row(const Triangle& map, int bin, int q, std::span<const float> row, int per_value) {
+  const auto width = static_cast<std::size_t>(bin / per_value);
   float* cells = map.cells + static_cast<std::size_t>(q / bin) * map.stride;
   for (std::size_t k = 0, c = 0; k < row.size(); k += width, ++c) {
     const std::size_t end = std::min(row.size(), k + width);

@@ -19,9 +19,9 @@ struct Triangle {
 /// max with holes as "nothing" and NaN as "greatest".
 float pool_max(float a, float b);
 
-/// Pools the values of query token `q` (one per key, in order) into its row of cells.
-/// q / bin and (row.size() − 1) / bin must be below `side`.
-void pool_row(const Triangle& map, int bin, int q, std::span<const float> row);
+/// Pools the values of query token `q` (one per `per_value` keys, in order; it divides `bin`) into
+/// its row of cells. q / bin and (row.size() · per_value − 1) / bin must be below `side`.
+void pool_row(const Triangle& map, int bin, int q, std::span<const float> row, int per_value = 1);
 
 /// Halves the resolution in place: cell (r, c) becomes the maximum of the four that it covers.
 void halve(const Triangle& map);

@@ -7,14 +7,7 @@
 
 namespace layerscope::gui::view {
 
-int thumbnail_side(int n_layers, int n_heads) {
-  const long total = static_cast<long>(n_layers) * n_heads;
-  // 512 · 64² = 2.1 million cells, 1024 · 48² = 2.4, 4096 · 32² = 4.2.
-  if (total <= 512) {
-    return 64;
-  }
-  return total <= 1024 ? 48 : (total <= 4096 ? 32 : 16);
-}
+int thumbnail_side(int n_layers, int n_heads) { return capture::pooled_bins(n_layers, n_heads); }
 
 std::size_t Thumbnails::offset(int layer, int head) const {
   const auto side = static_cast<std::size_t>(side_);
@@ -55,6 +48,23 @@ void Thumbnails::reset(const session::Snapshot& snapshot) {
   ++version_;
 }
 
+/// The root of a head's row, or of its pooled row, into row_ and row_width_.
+bool Thumbnails::take_root(const capture::TokenFrame& frame, int layer, int head) {
+  const std::span<const float> row = captured_row(&frame, layer, head);
+  if (!row.empty()) {
+    row_width_ = 1;
+    row_.resize(row.size());
+    std::transform(row.begin(), row.end(), row_.begin(), [](float p) { return std::sqrt(p); });
+    return true;
+  }
+  const PooledRow pooled = pooled_row(&frame, layer, head);
+  row_width_ = pooled.width;
+  row_.resize(pooled.cells.size());
+  std::transform(pooled.cells.begin(), pooled.cells.end(), row_.begin(),
+                 capture::PooledRows::root_of);
+  return !row_.empty() && row_width_ <= bin_;
+}
+
 void Thumbnails::take(const capture::TokenFrame& frame) {
   const int position = cursor_.size();
   const std::size_t stride = static_cast<std::size_t>(heads_) * static_cast<std::size_t>(side_);
@@ -69,14 +79,14 @@ void Thumbnails::take(const capture::TokenFrame& frame) {
   bool any = false;
   for (int layer = 0; layer < layers_; ++layer) {
     for (int head = 0; head < heads_; ++head) {
-      const std::span<const float> row = captured_row(&frame, layer, head);
-      if (row.empty() || frame.position != position) {
+      if (frame.position != position || !take_root(frame, layer, head)) {
         continue;
       }
       any = true;
-      row_.resize(row.size());
-      std::transform(row.begin(), row.end(), row_.begin(), [](float p) { return std::sqrt(p); });
-      pool_row({cells_.data() + offset(layer, head), stride, side_}, bin_, position, row_);
+      // A pooled row's width is at most the atlas's bin: both are the smallest power of two that
+      // fits, and the atlas holds this token.
+      pool_row({cells_.data() + offset(layer, head), stride, side_}, bin_, position, row_,
+               row_width_);
     }
   }
   missing_ += any ? 0 : 1;

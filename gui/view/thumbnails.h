@@ -39,10 +39,12 @@ class Thumbnails {
   void reset(const session::Snapshot& snapshot);
   [[nodiscard]] std::size_t offset(int layer, int head) const;
   void take(const capture::TokenFrame& frame);
+  bool take_root(const capture::TokenFrame& frame, int layer, int head);
 
   FrameCursor cursor_;
   std::vector<float> cells_;  ///< [layers · side][heads · side]
   std::vector<float> row_;
+  int row_width_ = 1;  ///< keys per value of row_
   int layers_ = 0;
   int heads_ = 0;
   int side_ = 64;

@@ -86,6 +86,35 @@ bool find_family(VkInstance instance, const ContextOptions& options, Candidate& 
   return false;
 }
 
+/// Opaque file descriptors for buffers and for timeline semaphores.
+bool can_export(VkPhysicalDevice device) {
+  if (!has_extension(device, VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME) ||
+      !has_extension(device, VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME)) {
+    return false;
+  }
+  VkPhysicalDeviceExternalBufferInfo buffer{};
+  buffer.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO;
+  buffer.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+  buffer.handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT;
+  VkExternalBufferProperties memory{};
+  memory.sType = VK_STRUCTURE_TYPE_EXTERNAL_BUFFER_PROPERTIES;
+  vkGetPhysicalDeviceExternalBufferProperties(device, &buffer, &memory);
+
+  VkSemaphoreTypeCreateInfo type{};
+  type.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO;
+  type.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
+  VkPhysicalDeviceExternalSemaphoreInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_SEMAPHORE_INFO;
+  info.pNext = &type;
+  info.handleType = VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_FD_BIT;
+  VkExternalSemaphoreProperties semaphore{};
+  semaphore.sType = VK_STRUCTURE_TYPE_EXTERNAL_SEMAPHORE_PROPERTIES;
+  vkGetPhysicalDeviceExternalSemaphoreProperties(device, &info, &semaphore);
+  return (memory.externalMemoryProperties.externalMemoryFeatures &
+          VK_EXTERNAL_MEMORY_FEATURE_EXPORTABLE_BIT) != 0 &&
+         (semaphore.externalSemaphoreFeatures & VK_EXTERNAL_SEMAPHORE_FEATURE_EXPORTABLE_BIT) != 0;
+}
+
 Candidate examine(VkInstance instance, VkPhysicalDevice device, const ContextOptions& options) {
   Candidate candidate;
   candidate.device = device;
@@ -219,6 +248,14 @@ Status Context::choose_device(const ContextOptions& options) {
                              : fmt::format("best of {} device(s): {}", count,
                                            type_name(best.properties.deviceType));
   vkGetPhysicalDeviceMemoryProperties(physical_, &memory_);
+  exports_ = can_export(physical_);
+  VkPhysicalDeviceIDProperties id{};
+  id.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES;
+  VkPhysicalDeviceProperties2 properties{};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  properties.pNext = &id;
+  vkGetPhysicalDeviceProperties2(physical_, &properties);
+  std::copy(std::begin(id.deviceUUID), std::end(id.deviceUUID), uuid_.begin());
   spdlog::debug("Vulkan device: {} ({})", device_name_, device_reason_);
   return {};
 }
@@ -247,6 +284,10 @@ Status Context::create_device(bool presents) {
   std::vector<const char*> extensions{VK_KHR_DYNAMIC_RENDERING_EXTENSION_NAME};
   if (presents) {
     extensions.push_back(VK_KHR_SWAPCHAIN_EXTENSION_NAME);
+  }
+  if (exports_) {
+    extensions.insert(extensions.end(), {VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME,
+                                         VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME});
   }
   VkDeviceCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;

@@ -1,12 +1,14 @@
 // Context: Vulkan instance, device and queue. Owned by the UI thread; outlives every other Vulkan
 // object of the program.
 //
-// Needs Vulkan 1.3 with dynamic rendering, synchronization2 and timeline semaphores. Nothing of the
-// external-memory or external-semaphore family is required: software Vulkan has only half of it.
+// Needs Vulkan 1.3 with dynamic rendering, synchronization2 and timeline semaphores. Exporting
+// memory and semaphores is used where the device offers both (`exports`) and never required:
+// software Vulkan has only half of it.
 #pragma once
 
 #include <vulkan/vulkan.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -34,6 +36,19 @@ struct Buffer {
   void* mapped = nullptr;
 };
 
+/// A device-local buffer whose memory other programming interfaces can import.
+struct ExportedBuffer {
+  Buffer buffer;
+  VkDeviceSize memory_size = 0;  ///< of the allocation, which the importer must name
+  int fd = -1;                   ///< opaque; the caller hands it on or closes it
+};
+
+/// A timeline semaphore that other programming interfaces can import.
+struct ExportedSemaphore {
+  UniqueSemaphore semaphore;
+  int fd = -1;  ///< opaque; the caller hands it on or closes it
+};
+
 class Context {
  public:
   /// Errors (kDevice): no Vulkan loader, no device with what is needed (each device's reason
@@ -53,6 +68,9 @@ class Context {
   [[nodiscard]] const std::string& device_name() const { return device_name_; }
   [[nodiscard]] const std::string& device_reason() const { return device_reason_; }
   [[nodiscard]] bool software() const { return software_; }
+  [[nodiscard]] const std::array<std::uint8_t, VK_UUID_SIZE>& device_uuid() const { return uuid_; }
+  /// Whether memory and timeline semaphores can be exported as opaque file descriptors.
+  [[nodiscard]] bool exports() const { return exports_; }
   [[nodiscard]] bool validating() const { return messenger_ != VK_NULL_HANDLE; }
   /// Errors and warnings that the validation layer reported so far.
   [[nodiscard]] std::uint32_t validation_errors() const { return validation_errors_; }
@@ -63,6 +81,11 @@ class Context {
   /// A buffer with its own memory, mapped when `flags` include host-visible.
   [[nodiscard]] Result<Buffer> make_buffer(VkDeviceSize size, VkBufferUsageFlags usage,
                                            VkMemoryPropertyFlags flags) const;
+  /// Device-local, exportable, with an allocation of its own. Error (kDevice): `exports` is false.
+  [[nodiscard]] Result<ExportedBuffer> make_exported_buffer(VkDeviceSize size,
+                                                            VkBufferUsageFlags usage) const;
+  /// Exportable, starting at 0. Error (kDevice): `exports` is false.
+  [[nodiscard]] Result<ExportedSemaphore> make_exported_timeline() const;
   /// Waits until the device has finished everything; errors are logged (used in tear-down).
   void wait_idle() const;
 
@@ -86,7 +109,9 @@ class Context {
   VkPhysicalDeviceMemoryProperties memory_{};
   std::string device_name_;
   std::string device_reason_;
+  std::array<std::uint8_t, VK_UUID_SIZE> uuid_{};
   bool software_ = false;
+  bool exports_ = false;
   std::atomic<std::uint32_t> validation_errors_{0};
 };
 

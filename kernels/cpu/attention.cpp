@@ -77,10 +77,16 @@ void attention_row(const AttentionHead& head, AttentionSummary* summary) {
   const hn::ScalableTag<float> d;
   const std::size_t lanes = hn::Lanes(d);
   const std::size_t n = head.kv_len;
-  float top = -std::numeric_limits<float>::infinity();
-  std::size_t best = 0;
-  for (std::size_t j = 0; j < n; ++j) {
-    const float score = dot(head.q, head.k + j * head.head_dim, head.head_dim) * head.scale;
+  const std::size_t first = head.first_key;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  float top = -kInfinity;
+  std::size_t best = first;
+  std::fill(head.probs, head.probs + first, -kInfinity);
+  for (std::size_t j = first; j < n; ++j) {
+    float score = dot(head.q, head.k + j * head.head_dim, head.head_dim) * head.scale;
+    if (head.soft_cap > 0.0F) {
+      score = head.soft_cap * std::tanh(score / head.soft_cap);
+    }
     head.probs[j] = score;
     if (score > top) {
       top = score;
@@ -90,16 +96,17 @@ void attention_row(const AttentionHead& head, AttentionSummary* summary) {
   if (head.scores != nullptr) {
     std::copy(head.probs, head.probs + n, head.scores);
   }
-  const SoftmaxSums exps = exp_and_sum(head.probs, n, top);
+  std::fill(head.probs, head.probs + first, 0.0F);
+  const SoftmaxSums exps = exp_and_sum(head.probs + first, n - first, top);
   const auto inverse = static_cast<float>(1.0 / exps.total);
-  for (std::size_t j = 0; j < n; ++j) {
+  for (std::size_t j = first; j < n; ++j) {
     head.probs[j] *= inverse;
   }
   if (head.out != nullptr) {
     std::size_t i = 0;
     for (; i + lanes <= head.head_dim; i += lanes) {
       auto acc = hn::Zero(d);
-      for (std::size_t j = 0; j < n; ++j) {
+      for (std::size_t j = first; j < n; ++j) {
         acc = hn::MulAdd(hn::Set(d, head.probs[j]), hn::LoadU(d, head.v + j * head.head_dim + i),
                          acc);
       }
@@ -107,7 +114,7 @@ void attention_row(const AttentionHead& head, AttentionSummary* summary) {
     }
     for (; i < head.head_dim; ++i) {
       float acc = 0.0F;
-      for (std::size_t j = 0; j < n; ++j) {
+      for (std::size_t j = first; j < n; ++j) {
         acc += head.probs[j] * head.v[j * head.head_dim + i];
       }
       head.out[i] = acc;

@@ -1,32 +1,43 @@
-// dequantize_row: blocks of any decodable type to float32, plainly; the reference for faster paths.
+// dequantize_row: any decodable type to float32, plainly; the reference for faster paths.
 //
 // Data may come straight from a mapped file and so stand at any address: every field is copied.
-// Formula of Q8_0 (GGUF block layouts): 32 elements, a binary16 scale d, then 32 int8; value = d ·
-// q.
+// Integers and float64 are rounded to the nearest float32.
 #include <cassert>
 #include <cstdint>
 #include <cstring>
 
 #include "engine/base/half.h"
+#include "kernels/block_formats.h"
 #include "kernels/dtype.h"
 #include "kernels/ops.h"
 
 namespace layerscope::kernels {
 namespace {
 
-std::uint16_t load_u16(const std::byte* data) {
-  std::uint16_t bits = 0;
-  std::memcpy(&bits, data, sizeof(bits));
-  return bits;
+template <class T, class Convert>
+void convert(const std::byte* data, std::size_t n, float* out, const Convert& to_float) {
+  for (std::size_t i = 0; i < n; ++i) {
+    T value;
+    std::memcpy(&value, data + i * sizeof(T), sizeof(T));
+    out[i] = to_float(value);
+  }
 }
 
-void dequantize_q8_0(const std::byte* data, std::size_t n, float* out) {
-  constexpr std::size_t kBlock = 32;
-  constexpr std::size_t kBlockBytes = 2 + kBlock;
-  for (std::size_t i = 0; i < n; i += kBlock, data += kBlockBytes) {
-    const float scale = f16_to_f32(load_u16(data));
-    for (std::size_t j = 0; j < kBlock; ++j) {
-      out[i + j] = scale * static_cast<float>(static_cast<std::int8_t>(data[2 + j]));
+template <class T>
+void convert_number(const std::byte* data, std::size_t n, float* out) {
+  convert<T>(data, n, out, [](T value) { return static_cast<float>(value); });
+}
+
+template <DType kType>
+void decode_blocks(const std::byte* data, std::size_t n, float* out) {
+  using Format = BlockFormat<kType>;
+  const auto* b = reinterpret_cast<Bytes>(data);
+  for (std::size_t done = 0; done < n; done += Format::kBlock, b += Format::kBytes) {
+    for (int g = 0; g < Format::kBlock / Format::kGroup; ++g) {
+      const BlockScale scale = Format::scale(b, g);
+      for (int i = g * Format::kGroup; i < (g + 1) * Format::kGroup; ++i) {
+        *out++ = scale.factor * static_cast<float>(Format::code(b, i)) - scale.offset;
+      }
     }
   }
 }
@@ -37,26 +48,27 @@ void dequantize_row(DType dtype, const std::byte* data, std::size_t n, float* ou
   assert(n % dtype_info(dtype).block == 0);
   switch (dtype) {
     case DType::kF32:
-      if (n > 0) {
-        std::memcpy(out, data, n * sizeof(float));
-      }
-      return;
+      return convert_number<float>(data, n, out);
     case DType::kF16:
-      for (std::size_t i = 0; i < n; ++i) {
-        out[i] = f16_to_f32(load_u16(data + 2 * i));
-      }
-      return;
+      return convert<std::uint16_t>(data, n, out, f16_to_f32);
     case DType::kBF16:
-      for (std::size_t i = 0; i < n; ++i) {
-        out[i] = bf16_to_f32(load_u16(data + 2 * i));
-      }
-      return;
-    case DType::kQ8_0:
-      dequantize_q8_0(data, n, out);
-      return;
+      return convert<std::uint16_t>(data, n, out, bf16_to_f32);
+    case DType::kF64:
+      return convert_number<double>(data, n, out);
+    case DType::kI8:
+      return convert_number<std::int8_t>(data, n, out);
+    case DType::kI16:
+      return convert_number<std::int16_t>(data, n, out);
+    case DType::kI32:
+      return convert_number<std::int32_t>(data, n, out);
+    case DType::kI64:
+      return convert_number<std::int64_t>(data, n, out);
     default:
-      assert(false && "a type that is not decodable");
+      break;
   }
+  [[maybe_unused]] const bool known =
+      for_block_dtype(dtype, [&]<DType kType>() { decode_blocks<kType>(data, n, out); });
+  assert(known && "a type that is not decodable");
 }
 
 }  // namespace layerscope::kernels

@@ -18,6 +18,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul.cpp"
 #include "hwy/foreach_target.h"  // NOLINT: must come before highway.h
 #include "hwy/highway.h"
+#include "kernels/cpu/matmul_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace layerscope::kernels::HWY_NAMESPACE {
@@ -26,11 +27,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-constexpr std::size_t kQ8Block = 32;
-constexpr std::size_t kQ8Bytes = 34;
-
 struct LoadF32 {
-  static constexpr DType kDtype = DType::kF32;
   static HWY_INLINE V vector(D d, const std::byte* row, std::size_t c) {
     return hn::LoadU(d, reinterpret_cast<const float*>(row) + c);
   }
@@ -40,7 +37,6 @@ struct LoadF32 {
 };
 
 struct LoadF16 {
-  static constexpr DType kDtype = DType::kF16;
   static HWY_INLINE V vector(D d, const std::byte* row, std::size_t c) {
     const hn::Rebind<hwy::float16_t, D> dh;
     return hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::float16_t*>(row) + c));
@@ -51,13 +47,29 @@ struct LoadF16 {
 };
 
 struct LoadBf16 {
-  static constexpr DType kDtype = DType::kBF16;
   static HWY_INLINE V vector(D d, const std::byte* row, std::size_t c) {
     const hn::Rebind<hwy::bfloat16_t, D> dh;
     return hn::PromoteTo(d, hn::LoadU(dh, reinterpret_cast<const hwy::bfloat16_t*>(row) + c));
   }
   static HWY_INLINE float scalar(const std::byte* row, std::size_t c) {
     return bf16_to_f32(reinterpret_cast<const std::uint16_t*>(row)[c]);
+  }
+};
+
+/// Numbers that no model computes with in earnest: one by one.
+template <class T>
+struct LoadNumber {
+  static HWY_INLINE V vector(D d, const std::byte* row, std::size_t c) {
+    float values[HWY_MAX_BYTES / sizeof(float)];
+    for (std::size_t i = 0; i < hn::Lanes(d); ++i) {
+      values[i] = scalar(row, c + i);
+    }
+    return hn::LoadU(d, values);
+  }
+  static HWY_INLINE float scalar(const std::byte* row, std::size_t c) {
+    T value;
+    std::memcpy(&value, row + c * sizeof(T), sizeof(T));
+    return static_cast<float>(value);
   }
 };
 
@@ -98,51 +110,6 @@ HWY_INLINE void dot_plain(const std::array<const std::byte*, kRows>& w,
   }
 }
 
-/// The same for Q8_0: per block of 32 one partial sum of code · x, then scaled once.
-template <int kRows, int kTokens>
-HWY_INLINE void dot_q8(const std::array<const std::byte*, kRows>& w,
-                       const std::array<const float*, kTokens>& x, std::size_t cols,
-                       float (&sums)[kRows][kTokens]) {
-  const hn::CappedTag<float, kQ8Block> d;
-  using VB = hn::Vec<decltype(d)>;
-  const hn::Rebind<std::int8_t, decltype(d)> d8;
-  const hn::Rebind<std::int32_t, decltype(d)> d32;
-  const std::size_t lanes = hn::Lanes(d);
-  VB acc[kRows][kTokens];
-  for (auto& row : acc) {
-    for (VB& v : row) {
-      v = hn::Zero(d);
-    }
-  }
-  for (std::size_t block = 0; block < cols / kQ8Block; ++block) {
-    for (std::size_t r = 0; r < kRows; ++r) {
-      const std::byte* bytes = w[r] + block * kQ8Bytes;
-      std::uint16_t half = 0;
-      std::memcpy(&half, bytes, sizeof(half));
-      const VB scale = hn::Set(d, f16_to_f32(half));
-      const auto* codes = reinterpret_cast<const std::int8_t*>(bytes + 2);
-      VB partial[kTokens];
-      for (VB& v : partial) {
-        v = hn::Zero(d);
-      }
-      for (std::size_t i = 0; i < kQ8Block; i += lanes) {
-        const VB code = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, codes + i)));
-        for (std::size_t t = 0; t < kTokens; ++t) {
-          partial[t] = hn::MulAdd(code, hn::LoadU(d, x[t] + block * kQ8Block + i), partial[t]);
-        }
-      }
-      for (std::size_t t = 0; t < kTokens; ++t) {
-        acc[r][t] = hn::MulAdd(scale, partial[t], acc[r][t]);
-      }
-    }
-  }
-  for (std::size_t r = 0; r < kRows; ++r) {
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      sums[r][t] = hn::GetLane(hn::SumOfLanes(d, acc[r][t]));
-    }
-  }
-}
-
 template <class Load>
 struct Plain {
   template <int kRows, int kTokens>
@@ -153,12 +120,13 @@ struct Plain {
   }
 };
 
-struct Q8 {
+template <DType kType>
+struct Blocks {
   template <int kRows, int kTokens>
   static HWY_INLINE void dot(const std::array<const std::byte*, kRows>& w,
                              const std::array<const float*, kTokens>& x, std::size_t cols,
                              float (&sums)[kRows][kTokens]) {
-    dot_q8<kRows, kTokens>(w, x, cols, sums);
+    dot_blocks<kType, kRows, kTokens>(w, x, cols, sums);
   }
 };
 
@@ -228,10 +196,21 @@ void matmul_rows(const Product& p, const float* x, std::size_t n_tokens, std::si
       return rows_of_type<Plain<LoadF16>>(p, x, n_tokens, cols, begin, end);
     case DType::kBF16:
       return rows_of_type<Plain<LoadBf16>>(p, x, n_tokens, cols, begin, end);
-    case DType::kQ8_0:
-      return rows_of_type<Q8>(p, x, n_tokens, cols, begin, end);
+    case DType::kF64:
+      return rows_of_type<Plain<LoadNumber<double>>>(p, x, n_tokens, cols, begin, end);
+    case DType::kI8:
+      return rows_of_type<Plain<LoadNumber<std::int8_t>>>(p, x, n_tokens, cols, begin, end);
+    case DType::kI16:
+      return rows_of_type<Plain<LoadNumber<std::int16_t>>>(p, x, n_tokens, cols, begin, end);
+    case DType::kI32:
+      return rows_of_type<Plain<LoadNumber<std::int32_t>>>(p, x, n_tokens, cols, begin, end);
+    case DType::kI64:
+      return rows_of_type<Plain<LoadNumber<std::int64_t>>>(p, x, n_tokens, cols, begin, end);
     default:
-      return;  // the loader refuses types that are not decodable
+      // The loader refuses types that are not decodable.
+      for_block_dtype(p.w.dtype, [&]<DType kType>() {
+        rows_of_type<Blocks<kType>>(p, x, n_tokens, cols, begin, end);
+      });
   }
 }
 

@@ -32,6 +32,38 @@ void rms_norm(const float* x, const float* weight, std::size_t n, float eps, flo
   }
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, std::size_t n, float eps,
+                float* out) {
+  double mean = 0.0;
+  for (std::size_t i = 0; i < n; ++i) {
+    mean += static_cast<double>(x[i]) / static_cast<double>(n);
+  }
+  double variance = 0.0;
+  for (std::size_t i = 0; i < n; ++i) {
+    variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
+  }
+  const double scale = 1.0 / std::sqrt(variance + eps);
+  for (std::size_t i = 0; i < n; ++i) {
+    out[i] = static_cast<float>((x[i] - mean) * scale * weight[i] +
+                                (bias != nullptr ? static_cast<double>(bias[i]) : 0.0));
+  }
+}
+
+void activate(Activation kind, const float* gate, const float* up, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const double x = gate[i];
+    double y = x / (1.0 + std::exp(-x));
+    if (kind == Activation::kGeluTanh) {
+      constexpr double kRootTwoOverPi = 0.7978845608028654;
+      y = 0.5 * x * (1.0 + std::tanh(kRootTwoOverPi * (x + 0.044715 * x * x * x)));
+    } else if (kind == Activation::kGelu) {
+      constexpr double kRootHalf = 0.7071067811865476;
+      y = 0.5 * x * (1.0 + std::erf(x * kRootHalf));
+    }
+    out[i] = static_cast<float>(up != nullptr ? y * up[i] : y);
+  }
+}
+
 void swiglu(const float* gate, const float* up, std::size_t n, float* out) {
   for (std::size_t i = 0; i < n; ++i) {
     const double g = gate[i];
@@ -43,11 +75,18 @@ void attention_head(const AttentionHead& head, AttentionSummary* summary) {
   std::vector<double> score(head.kv_len);
   double top = -INFINITY;
   for (std::size_t j = 0; j < head.kv_len; ++j) {
+    if (j < head.first_key) {
+      score[j] = -INFINITY;
+      continue;
+    }
     double dot = 0.0;
     for (std::size_t d = 0; d < head.head_dim; ++d) {
       dot += static_cast<double>(head.q[d]) * head.k[j * head.head_dim + d];
     }
     score[j] = dot * head.scale;
+    if (head.soft_cap > 0.0F) {
+      score[j] = head.soft_cap * std::tanh(score[j] / head.soft_cap);
+    }
     top = std::max(top, score[j]);
   }
   double sum = 0.0;

@@ -6,12 +6,12 @@
 
 namespace layerscope::kernels {
 
-void rope_angles(std::int32_t position, const double* inv_freq, std::size_t n_pairs,
-                 float* cos_sin) {
+void rope_angles(std::int32_t position, const double* inv_freq, std::size_t n_pairs, float* cos_sin,
+                 double factor) {
   for (std::size_t i = 0; i < n_pairs; ++i) {
     const double angle = static_cast<double>(position) * inv_freq[i];
-    cos_sin[2 * i] = static_cast<float>(std::cos(angle));
-    cos_sin[2 * i + 1] = static_cast<float>(std::sin(angle));
+    cos_sin[2 * i] = static_cast<float>(factor * std::cos(angle));
+    cos_sin[2 * i + 1] = static_cast<float>(factor * std::sin(angle));
   }
 }
 

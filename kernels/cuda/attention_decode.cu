@@ -1,257 +1,95 @@
 // Decode stage 2: attention of one token over the cache, split over keys.
 //
-// A block takes `chunk` keys of one KV head for up to kHeads query heads that share it, so K and V
-// are read once however many query heads there are. Scores stay in shared memory and are also
-// written out once: with the log-sum-exp they are the captured attention row, p = exp(s − lse). The
-// last block of a KV head to finish combines the parts in order of keys: the result does not depend
-// on which block that is. Bytes: K and V rows in use once. Measured alone on an H200
-// at depth 128 with a cold cache: 12.5 µs (8 KV heads of 128) and 12.0 µs (2 of 64), which is
-// latency, not bandwidth: the largest share of a small model's step and the next thing to improve.
-#include "kernels/cuda/device.cuh"
+// A block takes a part of the keys of one KV head for up to kHeads query heads that share it. Every
+// thread owns 8 dimensions of its keys: K, then V, come through a ring in shared memory that only
+// this thread reads. All but the newest key are in the cache before the step begins, so they are
+// asked for before the wait on the previous kernel; the newest one is loaded beside q after it.
+// Scores stay in shared memory and are also written out once: with the log-sum-exp they are the
+// captured attention row, p = exp(s − lse).
+//
+// Parts of one head meet in a cluster of at most 8 blocks, which read each other's shared memory
+// and add in order of keys; where there are no clusters (compute capability < 9.0), or too many
+// keys for one, the parts pass through device memory and the last block to arrive adds them, in the
+// same order whichever block that is.
+#include <cooperative_groups.h>
+
+#include "kernels/cuda/attention.cuh"
 
 namespace layerscope::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kAttentionThreads;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kDims = 8;  ///< dimensions that a lane holds
 
-struct Eight {
-  float v[kDims];
-};
-
-__device__ __forceinline__ void prefetch_l2(const void* p) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
-}
-
-template <class T>
-__device__ __forceinline__ Eight load_eight(const T* p) {
-  Eight e;
-  if constexpr (sizeof(T) == 4) {
-    const float4 a = *reinterpret_cast<const float4*>(p);
-    const float4 b = *reinterpret_cast<const float4*>(p + 4);
-    e = {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
-  } else {
-    const uint4 bits = *reinterpret_cast<const uint4*>(p);
-    const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(&words[i]));
-      e.v[2 * i] = pair.x;
-      e.v[2 * i + 1] = pair.y;
-    }
-  }
-  return e;
-}
-
-/// q · k over the kLanes lanes that share a key; the same bits in each of them.
-template <int kLanes>
-__device__ __forceinline__ float dot_over_lanes(const Eight& q, const Eight& k) {
-  float sum = 0.0F;
-#pragma unroll
-  for (int i = 0; i < kDims; ++i) {
-    sum = fmaf(q.v[i], k.v[i], sum);
-  }
-#pragma unroll
-  for (int step = kLanes / 2; step > 0; step /= 2) {
-    sum += __shfl_xor_sync(0xFFFFFFFFU, sum, step);
-  }
-  return sum;
-}
-
-/// Where the floats of a part stand: [split][head][head_stride] sums, then maxima and totals.
-struct Parts {
-  float* sums;
-  float* maxima;
-  float* totals;
-};
-__device__ __host__ inline Parts find_parts(float* base, int n_splits, int n_heads, int stride) {
-  const std::size_t rows = static_cast<std::size_t>(n_splits) * static_cast<std::size_t>(n_heads);
-  return {base, base + rows * static_cast<std::size_t>(stride),
-          base + rows * (static_cast<std::size_t>(stride) + 1)};
-}
-
-template <class T, int kLanes, int kHeads>
-__global__ void __launch_bounds__(kThreads)
-    attention_kernel(const __grid_constant__ AttentionStage s) {
-  constexpr int kKeys = kWarp / kLanes;  // keys that a warp takes at once
-  extern __shared__ float shared[];
-  __shared__ bool last;
-  __shared__ float tops[kHeads];
-  __shared__ float totals[kHeads];
+/// The parts of a cluster's blocks, added in order; every block finishes a part of the dimensions.
+template <int kHeads>
+__device__ void combine_in_cluster(const AttentionStage& s, const Share& share, const float* sums,
+                                   const float* maxima, const float* totals) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  namespace cg = cooperative_groups;
+  const auto cluster = cg::this_cluster();
+  cluster.sync();
+  const int n = static_cast<int>(cluster.num_blocks());
   const int stride = s.heads.head_stride;
-  const int per_kv = s.heads.n_heads / s.heads.n_kv_heads;
-  const int groups = (per_kv + kHeads - 1) / kHeads;
-  const int kv_head = static_cast<int>(blockIdx.y) / groups;
-  const int first_head = kv_head * per_kv + static_cast<int>(blockIdx.y) % groups * kHeads;
-  const int n_here = min(kHeads, (kv_head + 1) * per_kv - first_head);
-  float* score = shared;                       // [kHeads][chunk]
-  float* partial = shared + kHeads * s.chunk;  // [kWarps][kHeads][stride]
-  const int tid = static_cast<int>(threadIdx.x);
-  const int warp = tid / kWarp;
-  const int lane = tid % kWarp;
-  const int part_lane = lane % kLanes;
-  const int d0 = part_lane * kDims;
-  const bool in_head = d0 < stride;
-
-  let_next_start();
-  // The position was there before the step began; only the newest row of the cache is still being
-  // written, so the rows before it can come closer while the previous kernel finishes.
-  const int kv_len = s.state->position + 1;
-  const int used_splits = (kv_len + s.chunk - 1) / s.chunk;
-  const int split = static_cast<int>(blockIdx.x);
-  if (split < used_splits) {
-    constexpr int kLine = 128 / static_cast<int>(sizeof(T));
-    const std::size_t first =
-        (static_cast<std::size_t>(kv_head) * s.heads.context + split * s.chunk) * stride;
-    const int n = min(s.chunk, kv_len - split * s.chunk) * stride;
-    for (int i = tid * kLine; i < n; i += kThreads * kLine) {
-      prefetch_l2(static_cast<const T*>(s.cache.keys) + first + i);
-      prefetch_l2(static_cast<const T*>(s.cache.values) + first + i);
-    }
-  }
-  wait_for_previous();
-  if (split >= used_splits) {
-    return;
-  }
-  const int begin = split * s.chunk;
-  const int n_keys = min(s.chunk, kv_len - begin);
-  const T* keys = static_cast<const T*>(s.cache.keys) +
-                  (static_cast<std::size_t>(kv_head) * s.heads.context + begin) * stride;
-  const T* values = static_cast<const T*>(s.cache.values) +
-                    (static_cast<std::size_t>(kv_head) * s.heads.context + begin) * stride;
-
-  Eight q[kHeads];
-#pragma unroll
-  for (int g = 0; g < kHeads; ++g) {
-#pragma unroll
-    for (int i = 0; i < kDims; ++i) {
-      const bool inside = g < n_here && d0 + i < s.heads.head_dim;
-      q[g].v[i] = inside ? s.q[(first_head + g) * s.heads.head_dim + d0 + i] : 0.0F;
-    }
-  }
-  constexpr int kTurn = kWarps * kKeys;
-  constexpr int kTogether = 2;  // turns whose loads are under way together
-  for (int base = warp * kKeys; base < n_keys; base += kTogether * kTurn) {
-    Eight k[kTogether] = {};
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int j = base + u * kTurn + lane / kLanes;
-      if (j < n_keys && in_head) {
-        k[u] = load_eight(keys + static_cast<std::size_t>(j) * stride + d0);
-      }
-    }
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int j = base + u * kTurn + lane / kLanes;
-#pragma unroll
-      for (int g = 0; g < kHeads; ++g) {
-        const float dot = dot_over_lanes<kLanes>(q[g], k[u]) * s.scale;
-        if (part_lane == 0 && j < n_keys && g < n_here) {
-          score[g * s.chunk + j] = dot;
-          if (s.scores != nullptr) {
-            s.scores[static_cast<std::size_t>(first_head + g) * s.heads.context + begin + j] = dot;
-          }
-        }
-      }
-    }
-  }
-  __syncthreads();
-
-  const Parts parts = find_parts(s.parts, s.n_splits, s.heads.n_heads, stride);
-  for (int g = warp; g < n_here; g += kWarps) {
-    float* row = score + g * s.chunk;
-    float top = -INFINITY;
-    for (int j = lane; j < n_keys; j += kWarp) {
-      top = fmaxf(top, row[j]);
-    }
-    top = warp_max(top);
-    float total = 0.0F;
-    for (int j = lane; j < n_keys; j += kWarp) {
-      const float e = expf(row[j] - top);
-      row[j] = e;
-      total += e;
-    }
-    total = warp_sum(total);
-    if (lane == 0) {
-      const int at = split * s.heads.n_heads + first_head + g;
-      parts.maxima[at] = top;
-      parts.totals[at] = total;
-      tops[g] = top;
-      totals[g] = total;
-    }
-  }
-  __syncthreads();
-
-  Eight sum[kHeads] = {};
-  for (int base = warp * kKeys; base < n_keys; base += kTogether * kTurn) {
-    Eight v[kTogether] = {};
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int j = base + u * kTurn + lane / kLanes;
-      if (j < n_keys && in_head) {
-        v[u] = load_eight(values + static_cast<std::size_t>(j) * stride + d0);
-      }
-    }
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int j = base + u * kTurn + lane / kLanes;
-      if (j < n_keys && in_head) {
-#pragma unroll
-        for (int g = 0; g < kHeads; ++g) {
-          const float p = g < n_here ? score[g * s.chunk + j] : 0.0F;
-#pragma unroll
-          for (int i = 0; i < kDims; ++i) {
-            sum[g].v[i] = fmaf(p, v[u].v[i], sum[g].v[i]);
-          }
-        }
-      }
-    }
-  }
-#pragma unroll
-  for (int g = 0; g < kHeads; ++g) {
-#pragma unroll
-    for (int i = 0; i < kDims; ++i) {
-      float v = sum[g].v[i];
-#pragma unroll
-      for (int step = kLanes; step < kWarp; step *= 2) {
-        v += __shfl_xor_sync(0xFFFFFFFFU, v, step);
-      }
-      if (lane < kLanes && in_head) {
-        partial[(warp * kHeads + g) * stride + d0 + i] = v;
-      }
-    }
-  }
-  __syncthreads();
-  for (int i = tid; i < n_here * stride; i += kThreads) {
-    float v = 0.0F;
-    for (int w = 0; w < kWarps; ++w) {
-      v += partial[w * kHeads * stride + i];
-    }
+  const int all = share.n_heads * stride;
+  for (int i = share.split * kThreads + static_cast<int>(threadIdx.x); i < all; i += n * kThreads) {
     const int g = i / stride;
     const int d = i % stride;
-    if (used_splits == 1) {  // nothing to combine; the same bits as below
-      if (d < s.heads.head_dim) {
-        s.out[(first_head + g) * s.heads.head_dim + d] = 1.0F / totals[g] * v;
+    float part[kCluster], top[kCluster], total[kCluster];
+    float highest = -INFINITY;
+#pragma unroll
+    for (int k = 0; k < kCluster; ++k) {
+      if (k < n) {
+        const auto rank = static_cast<unsigned>(k);
+        part[k] = *cluster.map_shared_rank(sums + i, rank);
+        top[k] = *cluster.map_shared_rank(maxima + g, rank);
+        total[k] = *cluster.map_shared_rank(totals + g, rank);
+        highest = fmaxf(highest, top[k]);
       }
-      if (d == 0) {
-        s.lse[first_head + g] = tops[g] + logf(totals[g]);
-      }
-      continue;
     }
-    parts.sums[(static_cast<std::size_t>(split) * s.heads.n_heads + first_head + g) * stride + d] =
-        v;
+    float sum = 0.0F;
+    float v = 0.0F;
+#pragma unroll
+    for (int k = 0; k < kCluster; ++k) {
+      if (k < n) {
+        const float weight = total[k] > 0.0F || isnan(total[k]) ? expf(top[k] - highest) : 0.0F;
+        sum = fmaf(weight, total[k], sum);
+        v = fmaf(weight, part[k], v);
+      }
+    }
+    if (d < s.heads.head_dim) {
+      s.out[(share.first_head + g) * s.heads.head_dim + d] = 1.0F / sum * v;
+    }
+    if (d == 0) {
+      s.lse[share.first_head + g] = highest + logf(sum);
+    }
   }
-  if (used_splits == 1) {
-    return;
-  }
+  cluster.sync();  // nobody leaves while its shared memory is being read
+#endif
+}
 
-  // The last block of this group of heads combines.
+/// The parts in device memory; only the last block of a head group to arrive adds.
+template <int kHeads>
+__device__ void combine_in_memory(const AttentionStage& s, const Share& share, const Plan& plan,
+                                  const float* sums, const float* maxima, const float* totals,
+                                  float* weight) {
+  __shared__ bool last;
+  const int tid = static_cast<int>(threadIdx.x);
+  const int stride = s.heads.head_stride;
+  const Parts parts = find_parts(s.parts, plan.n_splits, s.heads.n_heads, stride);
+  const int row = share.split * s.heads.n_heads + share.first_head;
+  for (int i = tid; i < share.n_heads * stride; i += kThreads) {
+    parts.sums[static_cast<std::size_t>(row) * stride + i] = sums[i];
+  }
+  if (tid < share.n_heads) {
+    parts.maxima[row + tid] = maxima[tid];
+    parts.totals[row + tid] = totals[tid];
+  }
   __threadfence();
   __syncthreads();
   if (tid == 0) {
     const unsigned before = atomicAdd(&s.arrived[blockIdx.y], 1U);
-    last = before + 1 == static_cast<unsigned>(used_splits);
+    last = before + 1 == static_cast<unsigned>(share.used_splits);
     if (last) {
       s.arrived[blockIdx.y] = 0;
     }
@@ -262,31 +100,31 @@ __global__ void __launch_bounds__(kThreads)
   }
   __threadfence();
   // Weight of every split: exp(max − M) / Σ; kept in shared memory as [kHeads][used_splits].
-  float* weight = shared;
-  for (int g = warp; g < n_here; g += kWarps) {
-    const int h = first_head + g;
+  const int used = share.used_splits;
+  for (int g = tid / kWarp; g < share.n_heads; g += kWarps) {
+    const int lane = tid % kWarp;
+    const int h = share.first_head + g;
     float top = -INFINITY;
-    for (int k = lane; k < used_splits; k += kWarp) {
+    for (int k = lane; k < used; k += kWarp) {
       top = fmaxf(top, __ldcg(&parts.maxima[k * s.heads.n_heads + h]));
     }
     top = warp_max(top);
     float total = 0.0F;
-    for (int k = lane; k < used_splits; k += kWarp) {
+    for (int k = lane; k < used; k += kWarp) {
       const float e = expf(__ldcg(&parts.maxima[k * s.heads.n_heads + h]) - top);
-      weight[g * used_splits + k] = e;
+      weight[g * used + k] = e;
       total = fmaf(e, __ldcg(&parts.totals[k * s.heads.n_heads + h]), total);
     }
     total = warp_sum(total);
-    const float inverse = 1.0F / total;
-    for (int k = lane; k < used_splits; k += kWarp) {
-      weight[g * used_splits + k] *= inverse;
+    for (int k = lane; k < used; k += kWarp) {
+      weight[g * used + k] *= 1.0F / total;
     }
     if (lane == 0) {
       s.lse[h] = top + logf(total);
     }
   }
   __syncthreads();
-  for (int i = tid; i < n_here * stride; i += kThreads) {
+  for (int i = tid; i < share.n_heads * stride; i += kThreads) {
     const int g = i / stride;
     const int d = i % stride;
     if (d >= s.heads.head_dim) {
@@ -294,25 +132,212 @@ __global__ void __launch_bounds__(kThreads)
     }
     float v = 0.0F;
 #pragma unroll 8
-    for (int k = 0; k < used_splits; ++k) {
-      v = fmaf(weight[g * used_splits + k],
-               __ldcg(&parts.sums[(static_cast<std::size_t>(k) * s.heads.n_heads + first_head + g) *
-                                      stride +
-                                  d]),
-               v);
+    for (int k = 0; k < used; ++k) {
+      const std::size_t at =
+          (static_cast<std::size_t>(k) * s.heads.n_heads + share.first_head + g) * stride + d;
+      v = fmaf(weight[g * used + k], __ldcg(&parts.sums[at]), v);
     }
-    s.out[(first_head + g) * s.heads.head_dim + d] = v;
+    s.out[(share.first_head + g) * s.heads.head_dim + d] = v;
   }
 }
 
-/// One row again: scores with the same arithmetic, soft-max by one block.
+/// Floats of shared memory behind the ring: scores [kHeads][keys], sums of warps
+/// [kWarps][kHeads][stride + 1], sums [kHeads][stride]; the first two also hold split weights.
+__host__ __device__ inline int scratch_floats(int at_once, int keys, int stride) {
+  return at_once * keys + kWarps * at_once * (stride + 1) + at_once * stride;
+}
+
+template <class T, int kLanes, int kHeads>
+__global__ void __launch_bounds__(kThreads, 2)
+    attention_kernel(const __grid_constant__ AttentionStage s, const Plan plan) {
+  using R = KvRing<T, kLanes>;
+  extern __shared__ uint4 ring_memory[];
+  __shared__ float maxima[kHeads];
+  __shared__ float totals[kHeads];
+  const int stride = s.heads.head_stride;
+  float* score = reinterpret_cast<float*>(ring_memory) + R::kBytes / sizeof(float);
+  float* partial = score + kHeads * plan.keys;
+  float* sums = partial + kWarps * kHeads * (stride + 1);
+  const int tid = static_cast<int>(threadIdx.x);
+  const int warp = tid / kWarp;
+  const int lane = tid % kWarp;
+
+  let_next_start();
+  const Share share(s, plan, kHeads);
+  R ring(ring_memory, s, share);
+#pragma unroll
+  for (int i = 0; i < R::kDepth; ++i) {
+    ring.ask();
+  }
+  wait_for_previous();
+  if (!plan.cluster && share.split >= share.used_splits) {
+    return;
+  }
+  ring.load_newest();
+  float* const rows = s.state->rows;
+  const int row_stride = s.state->row_stride;
+  Eight q[kHeads];
+#pragma unroll
+  for (int g = 0; g < kHeads; ++g) {
+#pragma unroll
+    for (int i = 0; i < kDims; i += 4) {
+      float4 v{0.0F, 0.0F, 0.0F, 0.0F};
+      if (g < share.n_heads) {
+        v = load_four(s.q + (share.first_head + g) * s.heads.head_dim, (ring.dim + i) / 4,
+                      s.heads.head_dim);
+      }
+      q[g].v[i] = v.x;
+      q[g].v[i + 1] = v.y;
+      q[g].v[i + 2] = v.z;
+      q[g].v[i + 3] = v.w;
+    }
+  }
+
+  for (int b = 0; b < ring.n_batches; ++b) {
+    Eight k[kTurns];
+    ring.take(b, false, k);
+#pragma unroll
+    for (int g = 0; g < kHeads; ++g) {
+      float dot[kTurns];
+#pragma unroll
+      for (int t = 0; t < kTurns; ++t) {
+        dot[t] = dot_over_lanes<kLanes>(q[g], k[t]) * s.scale;
+      }
+#pragma unroll
+      for (int t = 0; t < kTurns; ++t) {
+        const int j = ring.key(b, t);
+        if (lane % kLanes == 0 && j < share.n_keys && g < share.n_heads) {
+          score[g * plan.keys + j] = dot[t];
+          if (rows != nullptr) {
+            rows[static_cast<std::size_t>(s.first_row + share.first_head + g) * row_stride +
+                 share.begin + j] = dot[t];
+          }
+        }
+      }
+    }
+  }
+  __syncthreads();
+
+  // Every warp finds the maxima; the exponentials are then spread over all threads.
+  float top[kHeads];
+#pragma unroll
+  for (int g = 0; g < kHeads; ++g) {
+    top[g] = -INFINITY;
+    if (g < share.n_heads) {
+      for (int j = lane; j < share.n_keys; j += kWarp) {
+        top[g] = fmaxf(top[g], score[g * plan.keys + j]);
+      }
+      top[g] = warp_max(top[g]);
+    }
+  }
+  __syncthreads();
+#pragma unroll
+  for (int g = 0; g < kHeads; ++g) {
+    if (g < share.n_heads) {
+      for (int j = tid; j < share.n_keys; j += kThreads) {
+        score[g * plan.keys + j] = expf(score[g * plan.keys + j] - top[g]);
+      }
+    }
+  }
+  __syncthreads();
+
+  Eight sum[kHeads] = {};
+  float total[kHeads] = {};
+  for (int b = 0; b < ring.n_batches; ++b) {
+    Eight v[kTurns];
+    ring.take(b, true, v);
+#pragma unroll
+    for (int t = 0; t < kTurns; ++t) {
+      const int j = ring.key(b, t);
+      if (j < share.n_keys) {
+#pragma unroll
+        for (int g = 0; g < kHeads; ++g) {
+          const float p = g < share.n_heads ? score[g * plan.keys + j] : 0.0F;
+          total[g] += p;
+#pragma unroll
+          for (int i = 0; i < kDims; ++i) {
+            sum[g].v[i] = fmaf(p, v[t].v[i], sum[g].v[i]);
+          }
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int g = 0; g < kHeads; ++g) {
+#pragma unroll
+    for (int step = kLanes; step < kWarp; step *= 2) {
+      total[g] += __shfl_xor_sync(0xFFFFFFFFU, total[g], step);
+    }
+    float* row = partial + (warp * kHeads + g) * (stride + 1);
+    if (lane == 0) {
+      row[stride] = total[g];
+    }
+#pragma unroll
+    for (int i = 0; i < kDims; ++i) {
+      float v = sum[g].v[i];
+#pragma unroll
+      for (int step = kLanes; step < kWarp; step *= 2) {
+        v += __shfl_xor_sync(0xFFFFFFFFU, v, step);
+      }
+      if (lane < kLanes && ring.dim < stride) {
+        row[ring.dim + i] = v;
+      }
+    }
+  }
+  __syncthreads();
+  const bool alone = share.used_splits == 1;
+  for (int i = tid; i < share.n_heads * stride; i += kThreads) {
+    const int g = i / stride;
+    const int d = i % stride;
+    float v = 0.0F;
+    float all = 0.0F;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float* row = partial + (w * kHeads + g) * (stride + 1);
+      v += row[d];
+      all += row[stride];
+    }
+    float highest = top[0];
+#pragma unroll
+    for (int k = 1; k < kHeads; ++k) {
+      highest = k == g ? top[k] : highest;
+    }
+    if (alone) {
+      if (d < s.heads.head_dim) {
+        s.out[(share.first_head + g) * s.heads.head_dim + d] = 1.0F / all * v;
+      }
+      if (d == 0) {
+        s.lse[share.first_head + g] = highest + logf(all);
+      }
+    } else {
+      sums[i] = v;
+      if (d == 0) {
+        maxima[g] = highest;
+        totals[g] = all;
+      }
+    }
+  }
+  if (alone) {
+    return;
+  }
+  __syncthreads();
+  if (plan.cluster) {
+    combine_in_cluster<kHeads>(s, share, sums, maxima, totals);
+  } else {
+    combine_in_memory<kHeads>(s, share, plan, sums, maxima, totals, score);
+  }
+}
+
+/// Rows again, one block each: scores with the same arithmetic.
 template <class T, int kLanes>
 __global__ void __launch_bounds__(kThreads)
-    recompute_kernel(HeadLayout heads, LayerCache cache, float scale, int head, int position,
-                     float* probs) {
+    recompute_kernel(HeadLayout heads, LayerCache cache, float scale, int head, int first,
+                     float* out, int out_stride) {
   constexpr int kKeys = kWarp / kLanes;
   __shared__ float scratch[kWarp];
   const int stride = heads.head_stride;
+  const int position = first + static_cast<int>(blockIdx.x);
+  float* probs = out + static_cast<std::size_t>(blockIdx.x) * out_stride;
   const int kv_head = head / (heads.n_heads / heads.n_kv_heads);
   const T* keys = static_cast<const T*>(cache.keys) +
                   static_cast<std::size_t>(kv_head) * heads.context * stride;
@@ -325,14 +350,14 @@ __global__ void __launch_bounds__(kThreads)
   const int kv_len = position + 1;
   Eight q{};
   if (in_head) {
-    q = load_eight(query + d0);
+    q = decode(load_raw(query + d0));
   }
   float top = -INFINITY;
   for (int base = tid / kWarp * kKeys; base < kv_len; base += kWarps * kKeys) {
     const int j = base + lane / kLanes;
     Eight k{};
     if (j < kv_len && in_head) {
-      k = load_eight(keys + static_cast<std::size_t>(j) * stride + d0);
+      k = decode(load_raw(keys + static_cast<std::size_t>(j) * stride + d0));
     }
     const float score = dot_over_lanes<kLanes>(q, k) * scale;
     if (j < kv_len) {
@@ -354,56 +379,66 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-int heads_at_once(const HeadLayout& heads) {
+/// Query heads per block: as many as share a KV head, as long as there are blocks enough.
+int heads_at_once(const HeadLayout& heads, int n_splits) {
   const int per_kv = heads.n_heads / heads.n_kv_heads;
-  return per_kv == 1 ? 1 : per_kv <= 4 ? 4 : 8;
+  int at_once = per_kv == 1 ? 1 : per_kv <= 3 ? 2 : 4;
+  constexpr int kEnoughBlocks = 64;
+  while (at_once > 1 &&
+         n_splits * heads.n_kv_heads * ((per_kv + at_once - 1) / at_once) < kEnoughBlocks) {
+    at_once /= 2;
+  }
+  return at_once;
 }
 
-template <class F>
-Status for_lanes(int head_stride, F&& f) {
-  if (head_stride <= 32) {
-    return f.template operator()<4>();
+/// In a cluster: a block for every kKeysPerBlock keys, 8 at most.
+Plan make_plan(const AttentionStage& s) {
+  const int most = s.chunk * s.n_splits;  // keys that the launch has to serve
+  int n = 1;
+  while (n < kCluster && n * kKeysPerBlock < most) {
+    n *= 2;
   }
-  if (head_stride <= 64) {
-    return f.template operator()<8>();
+  int device = 0;
+  int clusters = 0;
+  const bool known =
+      cudaGetDevice(&device) == cudaSuccess &&
+      cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device) == cudaSuccess;
+  if (!known || clusters == 0 || (most + n - 1) / n > kMaxKeys) {
+    return {s.n_splits, s.chunk, false};
   }
-  if (head_stride <= 128) {
-    return f.template operator()<16>();
-  }
-  if (head_stride <= 256) {
-    return f.template operator()<32>();
-  }
-  return device_error("the CUDA backend handles heads of at most 256 dimensions");
+  return {n, (most + n - 1) / n, true};
 }
 
 template <class T, int kLanes>
 Status launch_for(const Launch& on, const AttentionStage& s) {
+  const Plan plan = make_plan(s);
+  const int per_kv = s.heads.n_heads / s.heads.n_kv_heads;
+  const int at_once = heads_at_once(s.heads, plan.n_splits);
   const auto run = [&]<int kHeads>() {
-    const int groups = attention_groups(s.heads);
-    const dim3 grid(static_cast<unsigned>(s.n_splits),
+    const int groups = (per_kv + kHeads - 1) / kHeads;
+    const dim3 grid(static_cast<unsigned>(plan.n_splits),
                     static_cast<unsigned>(s.heads.n_kv_heads * groups));
-    const int floats = kHeads * s.chunk + kWarps * kHeads * s.heads.head_stride;
-    const int combine = kHeads * s.n_splits;
-    return launch(on, attention_kernel<T, kLanes, kHeads>, grid, kThreads,
-                  static_cast<std::size_t>(floats > combine ? floats : combine) * sizeof(float), s);
+    const int floats = scratch_floats(kHeads, plan.keys, s.heads.head_stride);
+    const int combine = plan.cluster ? 0 : kHeads * plan.n_splits;
+    return launch_clusters(
+        on, plan.cluster ? plan.n_splits : 1, attention_kernel<T, kLanes, kHeads>, grid, kThreads,
+        KvRing<T, kLanes>::kBytes +
+            static_cast<std::size_t>(floats > combine ? floats : combine) * sizeof(float),
+        s, plan);
   };
-  switch (heads_at_once(s.heads)) {
+  switch (at_once) {
     case 1:
       return run.template operator()<1>();
-    case 4:
-      return run.template operator()<4>();
+    case 2:
+      return run.template operator()<2>();
     default:
-      return run.template operator()<8>();
+      return run.template operator()<4>();
   }
 }
 
 }  // namespace
 
-int attention_groups(const HeadLayout& heads) {
-  const int per_kv = heads.n_heads / heads.n_kv_heads;
-  const int at_once = heads_at_once(heads);
-  return (per_kv + at_once - 1) / at_once;
-}
+int attention_groups(const HeadLayout& heads) { return heads.n_heads / heads.n_kv_heads; }
 
 std::size_t attention_parts_floats(const HeadLayout& heads, int n_splits) {
   return static_cast<std::size_t>(n_splits) * static_cast<std::size_t>(heads.n_heads) *
@@ -418,13 +453,14 @@ Status launch_attention_decode(const Launch& on, const AttentionStage& stage) {
 }
 
 Status launch_attention_recompute(const Launch& on, const HeadLayout& heads,
-                                  const LayerCache& cache, float scale, int head, int position,
-                                  float* probs) {
+                                  const LayerCache& cache, float scale, int head, int first, int n,
+                                  float* out, int stride) {
+  const dim3 grid(static_cast<unsigned>(n));
   return for_lanes(heads.head_stride, [&]<int kLanes>() {
-    return heads.kv_f32 ? launch(on, recompute_kernel<float, kLanes>, dim3(1), kThreads, 0, heads,
-                                 cache, scale, head, position, probs)
-                        : launch(on, recompute_kernel<__half, kLanes>, dim3(1), kThreads, 0, heads,
-                                 cache, scale, head, position, probs);
+    return heads.kv_f32 ? launch(on, recompute_kernel<float, kLanes>, grid, kThreads, 0, heads,
+                                 cache, scale, head, first, out, stride)
+                        : launch(on, recompute_kernel<__half, kLanes>, grid, kThreads, 0, heads,
+                                 cache, scale, head, first, out, stride);
   });
 }
 

@@ -1,6 +1,6 @@
 // Conversions: file blocks to planes, weights to F32 or F16 for products of many tokens,
 // activations to F16 or to a pair of BF16, F16 cache rows to F32. Each element once.
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/piece.cuh"
 
 namespace layerscope::kernels::cuda {
 namespace {
@@ -13,19 +13,25 @@ unsigned blocks_for(std::size_t n) {
 }
 
 /// Blocks of 34 bytes: a binary16 scale, then 32 int8 (GGUF block layouts). One warp per block.
+/// Codes are stored + 128 (Piece<kQ8_0> says why); scales of a row fill whole 16 bytes.
 __global__ void __launch_bounds__(kThreads)
-    repack_q8_kernel(const unsigned char* blocks, std::size_t n, std::int8_t* codes,
-                     unsigned short* scales) {
+    repack_q8_kernel(const unsigned char* blocks, std::size_t n, unsigned per_row,
+                     std::uint8_t* codes, unsigned short* scales) {
   constexpr std::size_t kBytes = 34;
   const std::size_t warps = static_cast<std::size_t>(gridDim.x) * (kThreads / kWarp);
   const unsigned lane = threadIdx.x % kWarp;
+  const unsigned pitch = (per_row + 7) / 8 * 8;
   for (std::size_t b =
            static_cast<std::size_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
        b < n; b += warps) {
     const unsigned char* block = blocks + b * kBytes;
-    codes[b * 32 + lane] = static_cast<std::int8_t>(block[2 + lane]);
+    codes[b * 32 + lane] = block[2 + lane] ^ 0x80U;
     if (lane == 0) {
-      scales[b] = static_cast<unsigned short>(block[0] | (block[1] << 8U));
+      unsigned short* scale = scales + b / per_row * pitch + b % per_row;
+      *scale = static_cast<unsigned short>(block[0] | (block[1] << 8U));
+      for (unsigned i = per_row; b % per_row == per_row - 1 && i < pitch; ++i) {
+        scale[i - per_row + 1] = 0;
+      }
     }
   }
 }
@@ -123,18 +129,20 @@ std::size_t plane_bytes(DType dtype, int rows, int cols) {
   return size * static_cast<std::size_t>(rows) * static_cast<std::size_t>(padded_cols(dtype, cols));
 }
 
-// Rounded up to whole words: scales are fetched in pairs.
+// Rows of whole 16 bytes.
 std::size_t scale_bytes(DType dtype, int rows, int cols) {
-  const std::size_t blocks =
-      static_cast<std::size_t>(rows) * static_cast<std::size_t>(padded_cols(dtype, cols)) / 32;
-  return dtype == DType::kQ8_0 ? (blocks + 1) / 2 * 4 : 0;
+  const int blocks = padded_cols(dtype, cols) / 32;
+  return dtype == DType::kQ8_0
+             ? static_cast<std::size_t>(rows) * static_cast<std::size_t>((blocks + 7) / 8 * 16)
+             : 0;
 }
 
-Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, void* codes,
-                        void* scales) {
+Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, int cols,
+                        void* codes, void* scales) {
   return launch(on, repack_q8_kernel, dim3(blocks_for(n_blocks * kWarp)), kThreads, 0,
                 static_cast<const unsigned char*>(blocks), n_blocks,
-                static_cast<std::int8_t*>(codes), static_cast<unsigned short*>(scales));
+                static_cast<unsigned>(padded_cols(DType::kQ8_0, cols) / 32),
+                static_cast<std::uint8_t*>(codes), static_cast<unsigned short*>(scales));
 }
 
 Status launch_dequantize(const Launch& on, const DeviceMatrix& w, float* out) {

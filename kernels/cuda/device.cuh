@@ -1,4 +1,4 @@
-// What kernels share: launching, reductions, weight and cache loads. Device code only.
+// What kernels share: launching, reductions, dispatch over element types.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -14,11 +14,13 @@ namespace layerscope::kernels::cuda {
 
 inline constexpr int kWarp = 32;
 
-/// Launches `kernel`; with `on.overlap` as a programmatic dependent of the launch before it.
+/// Launches `kernel`; with `on.overlap` as a programmatic dependent of the launch before it, with
+/// `cluster` > 1 in clusters of as many neighbouring blocks (compute capability ≥ 9.0).
 template <class... Parameters, class... Arguments>
-Status launch(const Launch& on, void (*kernel)(Parameters...), dim3 grid, int block,
-              std::size_t shared, Arguments... arguments) {
-  if (shared > 48U * 1024U) {
+Status launch_clusters(const Launch& on, int cluster, void (*kernel)(Parameters...), dim3 grid,
+                       int block, std::size_t shared, Arguments... arguments) {
+  // 48 KB are granted unasked, but the kernel's static variables count too.
+  if (shared > 32U * 1024U) {
     LS_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared)));
   }
@@ -27,13 +29,25 @@ Status launch(const Launch& on, void (*kernel)(Parameters...), dim3 grid, int bl
   config.blockDim = dim3(static_cast<unsigned>(block));
   config.dynamicSmemBytes = shared;
   config.stream = on.stream;
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = on.overlap ? 1 : 0;
+  cudaLaunchAttribute attributes[2]{};
+  unsigned n = 0;
+  if (on.overlap) {
+    attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[n++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 1) {
+    attributes[n].id = cudaLaunchAttributeClusterDimension;
+    attributes[n++].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  }
+  config.attrs = attributes;
+  config.numAttrs = n;
   LS_CUDA(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
   return {};
+}
+template <class... Parameters, class... Arguments>
+Status launch(const Launch& on, void (*kernel)(Parameters...), dim3 grid, int block,
+              std::size_t shared, Arguments... arguments) {
+  return launch_clusters(on, 1, kernel, grid, block, shared, arguments...);
 }
 
 #ifdef __CUDACC__
@@ -104,123 +118,32 @@ __device__ __forceinline__ float half_bits_to_float(std::uint32_t bits) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
 }
 
-/// One 16-byte piece of a weight row and its product with the matching piece of x.
-template <DType kType>
-struct Piece;
-
-/// 16 bytes that are read once: past L1.
-__device__ __forceinline__ uint4 load_stream(const void* p) {
-  uint4 v;
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(p));
-  return v;
+/// Asynchronous copies to shared memory; not `inside`: zeros instead.
+__device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global), "r"(inside ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void copy_async_16(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
+__device__ __forceinline__ void copy_async_4(void* shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
 }
 
-template <>
-struct Piece<DType::kF32> {
-  static constexpr int kElements = 4;
-  uint4 bits{};
-  __device__ static Piece load(const DeviceMatrix& m, int row, int piece) {
-    return {load_stream(static_cast<const float*>(m.data) +
-                        static_cast<std::size_t>(row) * m.stride + piece * kElements)};
+/// Elements 4i … 4i + 3, zero beyond `cols`. Whole rows of 16 bytes are read as such. Past L1,
+/// which another kernel's writes do not reach.
+__device__ __forceinline__ float4 load_four(const float* values, int i, int cols) {
+  if (4 * i + 3 < cols && cols % 4 == 0) {
+    return __ldcg(reinterpret_cast<const float4*>(values) + i);
   }
-  __device__ float get(int i) const {
-    return __uint_as_float(i == 0 ? bits.x : i == 1 ? bits.y : i == 2 ? bits.z : bits.w);
-  }
-  __device__ float dot(const float (&x)[kElements], float sum) const {
-    sum = fmaf(__uint_as_float(bits.x), x[0], sum);
-    sum = fmaf(__uint_as_float(bits.y), x[1], sum);
-    sum = fmaf(__uint_as_float(bits.z), x[2], sum);
-    return fmaf(__uint_as_float(bits.w), x[3], sum);
-  }
-};
-
-template <>
-struct Piece<DType::kF16> {
-  static constexpr int kElements = 8;
-  uint4 bits{};
-  __device__ static Piece load(const DeviceMatrix& m, int row, int piece) {
-    return {load_stream(static_cast<const __half*>(m.data) +
-                        static_cast<std::size_t>(row) * m.stride + piece * kElements)};
-  }
-  __device__ static float2 pair(std::uint32_t b) {
-    return __half22float2(*reinterpret_cast<const __half2*>(&b));
-  }
-  __device__ float dot(const float (&x)[kElements], float sum) const {
-    const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 w = pair(words[i]);
-      sum = fmaf(w.x, x[2 * i], sum);
-      sum = fmaf(w.y, x[2 * i + 1], sum);
-    }
-    return sum;
-  }
-};
-
-template <>
-struct Piece<DType::kBF16> {
-  static constexpr int kElements = 8;
-  uint4 bits{};
-  __device__ static Piece load(const DeviceMatrix& m, int row, int piece) {
-    return {load_stream(static_cast<const __nv_bfloat16*>(m.data) +
-                        static_cast<std::size_t>(row) * m.stride + piece * kElements)};
-  }
-  __device__ float dot(const float (&x)[kElements], float sum) const {
-    const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      sum = fmaf(__uint_as_float(words[i] << 16U), x[2 * i], sum);
-      sum = fmaf(__uint_as_float(words[i] & 0xFFFF0000U), x[2 * i + 1], sum);
-    }
-    return sum;
-  }
-};
-
-template <>
-struct Piece<DType::kQ8_0> {
-  static constexpr int kElements = 16;
-  uint4 bits{};
-  float scale = 0.0F;
-  __device__ static Piece load(const DeviceMatrix& m, int row, int piece) {
-    const std::size_t at = static_cast<std::size_t>(row) * m.stride + piece * kElements;
-    const auto* scales = static_cast<const unsigned short*>(m.scales);
-    return {load_stream(static_cast<const std::int8_t*>(m.data) + at),
-            half_bits_to_float(__ldg(scales + at / 32))};
-  }
-  /// Byte i of `word`, which holds code + 128, as a float: 2²³ + byte has the byte in its last
-  /// bits.
-  __device__ static float code(std::uint32_t word, int i) {
-    return __uint_as_float(__byte_perm(word, 0x4B000000U, 0x7440U + static_cast<unsigned>(i))) -
-           8388736.0F;
-  }
-  __device__ float dot(const float (&x)[kElements], float sum) const {
-    const std::uint32_t words[4] = {bits.x ^ 0x80808080U, bits.y ^ 0x80808080U,
-                                    bits.z ^ 0x80808080U, bits.w ^ 0x80808080U};
-    float part = 0.0F;
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-      part = fmaf(code(words[i / 4], i % 4), x[i], part);
-    }
-    return fmaf(scale, part, sum);
-  }
-};
-
-/// One weight as float32, for rows that are read whole (embedding, dequantising).
-template <DType kType>
-__device__ __forceinline__ float weight_at(const DeviceMatrix& m, int row, int col) {
-  const std::size_t at = static_cast<std::size_t>(row) * m.stride + static_cast<std::size_t>(col);
-  if constexpr (kType == DType::kF32) {
-    return static_cast<const float*>(m.data)[at];
-  } else if constexpr (kType == DType::kF16) {
-    return __half2float(static_cast<const __half*>(m.data)[at]);
-  } else if constexpr (kType == DType::kBF16) {
-    return __bfloat162float(static_cast<const __nv_bfloat16*>(m.data)[at]);
-  } else {
-    const float scale = half_bits_to_float(static_cast<const unsigned short*>(m.scales)[at / 32]);
-    return scale * static_cast<float>(static_cast<const std::int8_t*>(m.data)[at]);
-  }
+  const auto at = [&](int k) { return 4 * i + k < cols ? __ldcg(values + 4 * i + k) : 0.0F; };
+  return {at(0), at(1), at(2), at(3)};
 }
 
 #endif  // __CUDACC__

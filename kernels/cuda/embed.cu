@@ -2,7 +2,7 @@
 //
 // Angles are computed in float64, as on the CPU, once per pass instead of once per layer and head.
 // Bytes: one embedding row per token.
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/piece.cuh"
 
 namespace layerscope::kernels::cuda {
 namespace {

@@ -1,15 +1,15 @@
 // Decode stage 4: RMS norm, gate and up products, SwiGLU, one launch.
 //
 // A warp takes row i of both matrices, so the activation is made where the products are. Bytes: the
-// two matrices once. Measured alone on an H200: Llama-3-8B F16, 235 MB, 61.9 µs = 3.8 TB/s (82 % of
-// 4.65); Q8_0, 124.9 MB, 45.0 µs = 2.8 TB/s; Qwen2.5-0.5B F16, 17.5 MB, 9.3 µs = 1.9 TB/s.
+// two matrices once. On an H200, one launch after the other (bench_gpu_kernels): Llama-3-8B F16,
+// 235 MB, 61.2 µs = 3.8 TB/s (82 % of 4.65); Q8_0, 124.9 MB, 37.1 µs = 3.4 TB/s (72 %).
 #include "kernels/cuda/matvec.cuh"
 
 namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType>
-using Stream = RowStream<kType, 2, 6, 1>;
+using Stream = RowStream<kType, 2, Piece<kType>::kDepth, 1>;
 
 template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)

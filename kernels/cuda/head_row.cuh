@@ -64,6 +64,39 @@ __device__ RawHeadStats summarise_row(P p, int n, float lse, HeadRowScratch& scr
   return out;
 }
 
+/// Capture::PooledRows: `width` keys per bin, the smallest power of two with which `n` keys fit.
+__device__ __forceinline__ int pooled_width(int n, int bins) {
+  int width = 1;
+  while (n > bins * width) {
+    width *= 2;
+  }
+  return width;
+}
+
+/// Takes p(j) of consecutive keys in consecutive lanes, all lanes at once, into cells [bins] of
+/// shared memory, zero before. j is the key of this lane; lanes past the end give 0.
+__device__ __forceinline__ void pool_probability(float p, int j, int n, int width,
+                                                 unsigned* cells) {
+  // Non-negative floats are ordered as their bits, and a NaN is above all of them.
+  unsigned bits = j < n ? __float_as_uint(p) & 0x7FFFFFFFU : 0U;
+  const int group = width < kWarp ? width : kWarp;
+  for (int step = 1; step < group; step *= 2) {
+    bits = max(bits, __shfl_xor_sync(0xFFFFFFFFU, bits, step));
+  }
+  if (j < n && (threadIdx.x % kWarp) % static_cast<unsigned>(group) == 0) {
+    atomicMax(&cells[j / width], bits);
+  }
+}
+
+/// A cell as the host wants it.
+__device__ __forceinline__ std::uint8_t pooled_cell(unsigned bits) {
+  if (bits > 0x7F800000U) {
+    return 255;
+  }
+  const float root = sqrtf(__uint_as_float(bits));
+  return static_cast<std::uint8_t>(fminf(rintf(root * 254.0F), 254.0F));
+}
+
 #endif  // __CUDACC__
 
 }  // namespace layerscope::kernels::cuda

@@ -229,6 +229,7 @@ __global__ void __launch_bounds__(kCombineThreads)
     out->best_padded = padded.logit;
     out->best_padded_id = padded.id;
     out->raw_argmax = raw.id;
+    out->top_id = top.id;
     out->n_usable = n_usable;
     out->non_finite = non_finite;
     out->n_top = found > kMaxCandidates ? -1 : found < kTopLogits ? found : kTopLogits;

@@ -7,9 +7,18 @@
 // copied itself, so no barrier is needed. The first copies start before the wait on the previous
 // kernel: weights never change. With kSplit > 1 that many warps share a row (few rows, many
 // columns) and add up in a fixed order.
+//
+// Tried and slower on an H200 (a layer of Llama-3-8B takes 124 µs in F16 and 86 µs in Q8_0 here):
+// x in registers with a block of 16 warps per row and a barrier per batch of rows (165 and 158 µs,
+// a quarter of the time in the barrier); whole rows by bulk copies with mbarriers, one block per
+// multiprocessor (189 and 166 µs, waiting for refills), two (141 and 113 µs). Both without any
+// arithmetic read a 1 GB head at 3.3 TB/s, and with it once at 4.3: why is not known.
+//
+// The figures of this folder's decode stages were taken before Q8_0 codes were stored + 128 and
+// their scale rows padded; they have to be taken again.
 #pragma once
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/piece.cuh"
 
 namespace layerscope::kernels::cuda {
 
@@ -28,23 +37,12 @@ inline int even_blocks(int groups, int per_block, int resident_blocks) {
 
 #ifdef __CUDACC__
 
-__device__ __forceinline__ void copy_async_16(void* shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
-               "l"(global));
-}
-__device__ __forceinline__ void copy_async_4(void* shared, const void* global) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
-               "l"(global));
-}
-
 /// The weights of row groups first, first + turn, … on their way to one warp.
 template <DType kType, int kRows, int kDepth, int kSplit>
 class RowStream {
  public:
   using P = Piece<kType>;
-  static constexpr bool kScaled = kType == DType::kQ8_0;
+  static constexpr bool kScaled = P::kSharers > 0;
   static constexpr int kStep = kWarp * kSplit;
   /// Shared memory of a block.
   static constexpr std::size_t kBytes =
@@ -57,6 +55,7 @@ class RowStream {
                        const Source& source)
       : n_pieces_(stride / P::kElements),
         steps_((n_pieces_ + kStep - 1) / kStep),
+        n_words_(kScaled ? words_per_row(n_pieces_, P::kSharers) : 0),
         offset_(part * kWarp + static_cast<int>(threadIdx.x) % kWarp),
         group_(first),
         turn_(turn),
@@ -96,23 +95,14 @@ class RowStream {
         }
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          P weights;
-          weights.bits = ring_[(out_ * kRows + r) * kWarp];
+          unsigned word = 0;
           if constexpr (kScaled) {
-            const unsigned pair = scales_[(out_ * kRows + r) * kWarp];
-            const std::size_t at = scale_row_now_[r] + static_cast<unsigned>(piece / 2);
-            weights.scale = half_bits_to_float(at % 2 == 0 ? pair & 0xFFFFU : pair >> 16U);
+            word = scales_[(out_ * kRows + r) * kWarp];
           }
-          sum[r] = weights.dot(values, sum[r]);
+          sum[r] = P::dot(ring_[(out_ * kRows + r) * kWarp], word, piece, values, sum[r]);
         }
       }
       out_ = out_ + 1 == kDepth ? 0 : out_ + 1;
-    }
-    if constexpr (kScaled) {
-      done_ += turn_;
-      if (done_ < n_groups_) {
-        find_scale_rows(source);
-      }
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -126,29 +116,12 @@ class RowStream {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const auto [matrix, row] = source(group_, r);
-      const std::size_t first = static_cast<std::size_t>(row) * matrix->stride;
-      rows_[r] = static_cast<const char*>(matrix->data) + first / P::kElements * 16;
+      const auto at = static_cast<std::size_t>(row);
+      rows_[r] = static_cast<const uint4*>(matrix->data) + at * static_cast<unsigned>(n_pieces_);
       if constexpr (kScaled) {
-        scale_row_[r] = first / 32;
-        scale_data_[r] = static_cast<const char*>(matrix->scales);
-        if (started_ == 0) {
-          scale_row_now_[r] = scale_row_[r];
-        }
+        words_[r] =
+            static_cast<const unsigned*>(matrix->scales) + at * static_cast<unsigned>(n_words_);
       }
-    }
-    if (started_ == 0) {
-      started_ = 1;
-      done_ = group_;
-    }
-  }
-
-  /// Parity of the scales of the group that is multiplied next (asking is ahead of it).
-  template <class Source>
-  __device__ void find_scale_rows(const Source& source) {
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const auto [matrix, row] = source(done_, r);
-      scale_row_now_[r] = static_cast<std::size_t>(row) * matrix->stride / 32;
     }
   }
 
@@ -160,11 +133,9 @@ class RowStream {
       if (piece < n_pieces_) {
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          copy_async_16(ring_ + (in_ * kRows + r) * kWarp,
-                        rows_[r] + static_cast<std::size_t>(piece) * 16);
+          copy_async_16(ring_ + (in_ * kRows + r) * kWarp, rows_[r] + piece);
           if constexpr (kScaled) {
-            const std::size_t at = scale_row_[r] + static_cast<unsigned>(piece / 2);
-            copy_async_4(scales_ + (in_ * kRows + r) * kWarp, scale_data_[r] + at / 2 * 4);
+            copy_async_4(scales_ + (in_ * kRows + r) * kWarp, words_[r] + piece / P::kSharers);
           }
         }
       }
@@ -180,15 +151,13 @@ class RowStream {
     in_ = in_ + 1 == kDepth ? 0 : in_ + 1;
   }
 
-  int n_pieces_, steps_, offset_;
+  int n_pieces_, steps_, n_words_, offset_;
   int group_, turn_, n_groups_;
-  int step_ = 0, in_ = 0, out_ = 0, done_ = 0, started_ = 0;
+  int step_ = 0, in_ = 0, out_ = 0;
   uint4* ring_ = nullptr;
   unsigned* scales_ = nullptr;
-  const char* rows_[kRows] = {};
-  const char* scale_data_[kRows] = {};
-  std::size_t scale_row_[kRows] = {};
-  std::size_t scale_row_now_[kRows] = {};
+  const uint4* rows_[kRows] = {};
+  const unsigned* words_[kRows] = {};
 };
 
 /// A row of a matrix.
@@ -200,15 +169,6 @@ struct RowOf {
 // x in shared memory: a lane reads the kElements of its piece as float4; the first float4 of all
 // pieces stand together, then all second ones, …: neighbouring lanes then read neighbouring 16
 // bytes, without bank conflicts (4-way ones made Q8_0 slower than F16).
-
-/// Elements 4i … 4i + 3, zero beyond `cols`. Whole rows of 16 bytes are read as such.
-__device__ __forceinline__ float4 load_four(const float* values, int i, int cols) {
-  if (4 * i + 3 < cols && cols % 4 == 0) {
-    return reinterpret_cast<const float4*>(values)[i];
-  }
-  const auto at = [&](int k) { return 4 * i + k < cols ? values[4 * i + k] : 0.0F; };
-  return {at(0), at(1), at(2), at(3)};
-}
 
 /// Where the i-th float4 of x stands.
 template <int kElements>

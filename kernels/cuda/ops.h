@@ -27,8 +27,8 @@ struct Launch {
 };
 
 /// A weight matrix [rows, cols] in device memory. Rows start 16-byte aligned, `stride` elements
-/// apart, and the elements between cols and stride are zero. Q8_0 is kept as two planes: int8 codes
-/// [rows][stride] and binary16 scales [rows][stride / 32].
+/// apart, and the elements between cols and stride are zero. Q8_0 is kept as two planes: codes +
+/// 128 [rows][stride] as bytes and binary16 scales [rows][stride / 32, rounded up to 8].
 struct DeviceMatrix {
   DType dtype = DType::kF32;
   const void* data = nullptr;
@@ -43,10 +43,25 @@ int padded_cols(DType dtype, int cols);
 std::size_t plane_bytes(DType dtype, int rows, int cols);
 std::size_t scale_bytes(DType dtype, int rows, int cols);
 
-/// Position and token of the step, in device memory.
+/// How the next token is chosen; as backend::Sampling.
+struct StepSampling {
+  double uniform = 0.0;  ///< the draw's random number, in [0, 1)
+  float temperature = 0.0F, top_p = 1.0F, min_p = 0.0F, repeat_penalty = 1.0F;
+  std::int32_t top_k = 0, repeat_last_n = 0;
+};
+
+/// What a step is about, in device memory.
 struct StepState {
   std::int32_t token = 0;
   std::int32_t position = 0;
+  /// Scaled scores of every head of every layer, [rows][row_stride], followed by the log-sum-exp of
+  /// every row, [rows]; null: not wanted. A multiple of 4.
+  float* rows = nullptr;
+  std::int32_t row_stride = 0;
+  std::int32_t follow_row = -1;  ///< a row whose probabilities go to the host; −1: none
+  StepSampling sampling;
+  std::int32_t next = -1;  ///< the token chosen by the step before
+  std::uint32_t step = 0;  ///< steps begun so far
 };
 
 /// One layer of the caches: keys, values [kv_heads][context][head_stride] in F16 or F32, rotated
@@ -105,7 +120,7 @@ struct AttentionStage {
   LayerCache cache;
   const float* q = nullptr;  ///< [heads][head_dim], rotated
   float scale = 1.0F;
-  float* scores = nullptr;      ///< [heads][context], scaled scores
+  int first_row = 0;            ///< of the layer, in state->rows, which gets the scaled scores
   float* lse = nullptr;         ///< [heads]
   float* out = nullptr;         ///< [heads][head_dim]
   float* parts = nullptr;       ///< attention_parts_floats(…)
@@ -176,6 +191,14 @@ struct StatsEntry {
 Status launch_row_stats(const Launch& on, const StatsEntry* entries, int n_entries, int n_rows,
                         RawStats* out, int out_stride);
 
+/// As capture::TapStats.
+struct FinishedStats {
+  float l2 = 0.0F, absmax = 0.0F, mean = 0.0F;
+  std::uint32_t count = 0, non_finite = 0, zeros = 0;
+};
+Status launch_finish_stats(const Launch& on, const RawStats* raw, std::size_t n,
+                           FinishedStats* out);
+
 /// What the attention row of a head shows; as capture::HeadStats.
 struct RawHeadStats {
   float row_sum = 0.0F;
@@ -186,16 +209,21 @@ struct RawHeadStats {
   float self = 0.0F;
   float lse = 0.0F;
 };
-/// Decode: probabilities exp(score − lse) of every head of every layer, and their statistics.
-/// scores [layers · heads][context], probs [layers · heads][kv_len] or null.
-Status launch_attention_rows(const Launch& on, const float* scores, const float* lse, int n_rows,
-                             int context, const StepState* state, float* probs,
-                             RawHeadStats* stats);
+/// Decode: statistics of the probabilities exp(score − lse) of all rows of the step. Puts lse
+/// [n_rows] behind state->rows. pooled [n_rows][bins] gets capture::PooledRows' cells, or is null.
+Status launch_attention_rows(const Launch& on, const float* lse, int n_rows, const StepState* state,
+                             RawHeadStats* stats, std::uint8_t* pooled, int bins);
 
-/// Recomputes one row from the caches with the scores of the decode path.
+/// Captured rows [first_row, first_row + count) of `n_keys` keys as probabilities:
+/// out[count][n_keys]. `rows` as StepState::rows, with `n_rows` rows.
+Status launch_row_probabilities(const Launch& on, const float* rows, int n_rows, int row_stride,
+                                int first_row, int count, int n_keys, float* out);
+
+/// Recomputes rows [first, first + n) of one head from the caches with the scores of the decode
+/// path: out[i · stride + key].
 Status launch_attention_recompute(const Launch& on, const HeadLayout& heads,
-                                  const LayerCache& cache, float scale, int head, int position,
-                                  float* probs);
+                                  const LayerCache& cache, float scale, int head, int first, int n,
+                                  float* out, int stride);
 
 /// Part of a distribution, and the whole of it; as capture::LogitSummary, which the host finishes.
 struct LogitPart {
@@ -211,6 +239,7 @@ struct RawLogitSummary {
   double exp_weighted = 0.0;  ///< Σ e^(logit − max) · (logit − max)
   float min = 0.0F, max = 0.0F, best_padded = 0.0F;
   std::int32_t best_padded_id = -1, raw_argmax = -1;
+  std::int32_t top_id = -1;  ///< the best usable token; −1: none has a finite logit
   std::uint32_t n_usable = 0, non_finite = 0;
   std::int32_t n_top = 0;  ///< −1: the host has to rank
   std::int32_t ids[kTopLogits] = {};
@@ -220,6 +249,53 @@ struct RawLogitSummary {
 int logit_parts(int n);
 Status launch_logit_summary(const Launch& on, const float* logits, const std::uint8_t* usable,
                             int n, LogitPart* parts, RawLogitSummary* out);
+
+// ---- The frame of a decode step: begin, choose, publish
+// -------------------------------------------
+
+/// Slots of the rings of inputs and results: so many steps can be under way, less one.
+inline constexpr int kStepSlots = 4;
+
+/// The first node of a step: state = inputs[step mod kStepSlots] (page-locked host memory); a
+/// negative token means the one that the step before chose. history[position] = token.
+Status launch_begin_step(const Launch& on, const StepState* inputs, StepState* state,
+                         std::int32_t* history);
+
+/// Work space of launch_sample: zero before the first launch, left zero.
+struct SampleSpace {
+  float* adjusted = nullptr;           ///< [n] logits after the penalty
+  unsigned* top = nullptr;             ///< [1]
+  unsigned* counts = nullptr;          ///< [kSampleBins]
+  unsigned long long* mass = nullptr;  ///< [kSampleBins], at temperature 1
+  unsigned long long* heat = nullptr;  ///< [kSampleBins], at the temperature asked for
+};
+inline constexpr int kSampleBins = 2048;
+struct ChosenToken {
+  std::int32_t id = -1;    ///< −1: no token has a finite logit
+  std::int32_t rank = -1;  ///< among the usable ones; −1 where a penalty changed the order
+  float logit = 0.0F;
+};
+inline constexpr std::int32_t kCannotChoose =
+    -2;  ///< too many equal logits; the host has to choose
+/// Chooses by state->sampling as session::Sampler does (repeat penalty → top-k → top-p → min-p →
+/// temperature → draw). `history` holds the tokens up to state->position.
+Status launch_sample(const Launch& on, const float* logits, const std::uint8_t* usable, int n,
+                     const std::int32_t* history, const StepState* state, const SampleSpace& space,
+                     ChosenToken* chosen);
+
+/// The last node of a step: state->next = *chosen, and `bytes` of `results` (a multiple of 16) to
+/// slot (step − 1) mod kStepSlots of the host's page-locked ring; behind them the probabilities of
+/// state->follow_row, if any.
+struct PublishStage {
+  StepState* state = nullptr;
+  const std::int32_t* chosen = nullptr;  ///< null: nothing chooses
+  const std::byte* results = nullptr;
+  std::byte* ring = nullptr;  ///< [kStepSlots][slot_bytes]
+  std::size_t bytes = 0;
+  std::size_t slot_bytes = 0;
+  int n_rows = 0;
+};
+Status launch_publish(const Launch& on, const PublishStage& stage);
 
 // ---- Prefill: many tokens
 // ------------------------------------------------------------------------
@@ -261,17 +337,30 @@ Status launch_cache_to_f32(const Launch& on, const void* cache, const HeadLayout
 /// scores[h][t][j] = −∞ for j > first + t (for the full tier's attn_scores).
 Status launch_mask(const Launch& on, float* scores, int n_heads, int n, int keys, int first);
 
+/// Where the rows of one token are kept; as StepState::rows. Null: nowhere.
+struct RowPlace {
+  float* rows = nullptr;
+  std::int32_t row_stride = 0;
+};
+/// What soft-max leaves of every row beside the row itself. Row `row` is first_row + head.
+struct SoftmaxCapture {
+  RawHeadStats* stats = nullptr;     ///< [n][n_rows], or null: nothing is captured
+  const RowPlace* places = nullptr;  ///< [n] scaled scores and log-sum-exp, or null
+  std::uint8_t* pooled = nullptr;    ///< [n][n_rows][bins], or null
+  int bins = 0;
+  int n_rows = 0;
+  int first_row = 0;
+};
 /// Soft-max of rows [heads][n][keys] in place; row t sees keys [0, first + t], the rest becomes 0.
-/// stats[t · stats_stride + h], or null.
 Status launch_softmax(const Launch& on, float* scores, int n_heads, int n, int keys, int first,
-                      RawHeadStats* stats, int stats_stride);
+                      const SoftmaxCapture& capture);
 
 // ---- Conversions
 // ---------------------------------------------------------------------------------
 
-/// Q8_0 file blocks [n_blocks] (34 bytes each, any alignment) to planes.
-Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, void* codes,
-                        void* scales);
+/// Q8_0 file blocks [n_blocks] (34 bytes each, any alignment), whole rows of `cols`, to planes.
+Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, int cols,
+                        void* codes, void* scales);
 /// Rows of a matrix to F32, or to F16 (nearest), `w.stride` apart.
 Status launch_dequantize(const Launch& on, const DeviceMatrix& w, float* out);
 Status launch_dequantize_f16(const Launch& on, const DeviceMatrix& w, void* out);

@@ -1,16 +1,18 @@
 // Decode stages 3 and 5: output projection or down projection, bias, residual, one launch.
 //
 // With many rows a warp takes two of them; with few rows (small models) four warps share one, so
-// that every multiprocessor has enough loads in flight. Bytes: the matrix once. Measured
-// alone on an H200: Llama-3-8B down projection F16, 117.5 MB, 34.4 µs = 3.4 TB/s (74 % of 4.65);
-// Q8_0, 62.5 MB, 28.7 µs = 2.2 TB/s.
+// that every multiprocessor has enough loads in flight. Bytes: the matrix once. On an H200, one
+// launch after the other (bench_gpu_kernels): Llama-3-8B down projection F16, 117.4 MB, 33.1 µs =
+// 3.5 TB/s (76 % of 4.65); Q8_0, 62.5 MB, 21.8 µs = 2.9 TB/s (61 %).
 #include "kernels/cuda/matvec.cuh"
 
 namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType, int kRows, int kSplit>
-using Stream = RowStream<kType, kRows, kRows == 1 ? 8 : 6, kSplit>;
+using Stream =
+    RowStream<kType, kRows,
+              Piece<kType>::kDepth + (kRows == 1 ? (kType == DType::kQ8_0 ? 1 : 2) : 0), kSplit>;
 
 template <DType kType, int kRows, int kSplit>
 __global__ void __launch_bounds__(kMatvecThreads, 3)

@@ -1,9 +1,9 @@
 // Decode stage 1: RMS norm, Q/K/V products with bias, rotation, append to the caches, one launch.
 //
 // A warp takes the two rows that rotation pairs, so a pair is rotated where it is made and no block
-// has to wait for another. Bytes: the three matrices once; x comes from L2. Measured alone on an
-// H200 (a profiler times each launch with a cold cache): Llama-3-8B F16, 50.4 MB, 19.3 µs = 2.6
-// TB/s (56 % of 4.65); Q8_0, 26.8 MB, 18.4 µs; Qwen2.5-0.5B F16, 2.1 MB, 6.0 µs.
+// has to wait for another. Bytes: the three matrices once; x comes from L2. On an
+// H200, one launch after the other (bench_gpu_kernels): Llama-3-8B F16, 50.3 MB, 17.1 µs = 2.9 TB/s
+// (63 % of 4.65); Q8_0, 26.8 MB, 13.2 µs (43 %).
 #include "kernels/cuda/matvec.cuh"
 
 namespace layerscope::kernels::cuda {
@@ -89,7 +89,7 @@ __device__ void finish_pair(const QkvStage& s, const Pair& p, int position, floa
 }
 
 template <DType kType>
-using Stream = RowStream<kType, 2, 6, 1>;
+using Stream = RowStream<kType, 2, Piece<kType>::kDepth, 1>;
 
 template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)

@@ -45,6 +45,19 @@ expect_exit 0 "$cli" inspect "$demo" --tensors
 grep -q 'blk.0.attn_q.bias' "$tmp/out" || fail "inspect --tensors lists tensors"
 expect_exit 0 "$cli" inspect "$demo" --tensor output_norm.weight --json
 grep -q '"stats":{"min":' "$tmp/out" || fail "inspect --tensor"
+expect_exit 0 "$cli" inspect "$models/../tiny/gemma3/model.gguf"
+grep -q 'QK-norm, norms after the blocks, window of 6 in 6 of 7 layers' "$tmp/out" || fail "inspect says what the decoder is made of"
+
+# an unknown architecture: the inspector opens the file and says what is missing; running it is refused
+sed 's/olmo2/olmo9/g' "$models/../tiny/olmo2/model.gguf" >"$tmp/unknown.gguf"
+expect_exit 0 "$cli" inspect "$tmp/unknown.gguf"
+grep -q "cannot be run: .*architecture 'olmo9' cannot be run yet (supported: llama, qwen2" "$tmp/out" || fail "inspect names the architecture: $(head -4 "$tmp/out")"
+grep -q "missing: a description of 'olmo9'" "$tmp/out" || fail "inspect says what is missing"
+grep -q "its layers hold: attn_k.weight, attn_k_norm.weight, .*post_attention_norm.weight" "$tmp/out" || fail "inspect lists the roles"
+grep -q "olmo9.block_count" "$tmp/out" || fail "inspect lists the metadata of an unknown architecture"
+expect_exit 0 "$cli" inspect "$tmp/unknown.gguf" --tensors
+grep -q "blk.2.post_ffw_norm.weight" "$tmp/out" || fail "inspect lists the tensors of an unknown architecture"
+expect_error 3 "olmo9" "$cli" generate "$tmp/unknown.gguf" --prompt x
 expect_exit 0 "$cli" devices
 grep -q '^cpu *usable' "$tmp/out" || fail "devices lists the CPU"
 expect_exit 0 "$cli" bench "$models/qwen2/model.gguf" --prompt-tokens 8 --tokens 4 --repeat 1 --json
@@ -69,6 +82,15 @@ head -c 100000 "$demo" >"$tmp/short.gguf"
 expect_error 3 "short.gguf" "$cli" generate "$tmp/short.gguf" --prompt x
 head -c 4096 /dev/urandom >"$tmp/noise.gguf"
 expect_error 3 "noise.gguf" "$cli" inspect "$tmp/noise.gguf"
+mkdir "$tmp/folder"
+expect_error 3 "without a config.json" "$cli" generate "$tmp/folder" --prompt x
+echo '{"model_type": "qwen2"}' >"$tmp/folder/config.json"
+expect_error 3 "no safetensors file" "$cli" generate "$tmp/folder" --prompt x
+echo '{"weight_map": {"w": "one.safetensors"}}' >"$tmp/folder/model.safetensors.index.json"
+expect_error 3 "one.safetensors' is missing" "$cli" inspect "$tmp/folder/config.json"
+echo '{"model_type": ' >"$tmp/folder/config.json"
+expect_error 3 "not a JSON object" "$cli" inspect "$tmp/folder"
+expect_error 3 "config.json" "$cli" tokenize "$tmp/folder" --text x
 expect_error 3 "empty" "$cli" generate "$demo" --prompt ""
 expect_error 3 "context" "$cli" generate "$demo" --prompt "one two three four five six" --context 4
 expect_error 3 "no tensor" "$cli" inspect "$demo" --tensor nothing

@@ -13,9 +13,7 @@ named() {
   grep -q '"checks_run":[1-9]' "$tmp/out" || fail "checks_run"
 }
 
-while read -r fault cause; do
-  named "$demo" "$fault" "$cause"
-done <<'LIST'
+cat >"$tmp/list" <<'LIST'
 transpose:blk.3.attn_q.weight transposed-weight
 drop-bias bias-dropped
 rope:off rope-off
@@ -50,8 +48,23 @@ ablate:head head-zero
 ablate:layer output-zero
 ablate:ffn output-zero
 LIST
+while read -r fault cause; do
+  named "$demo" "$fault" "$cause"
+done <"$tmp/list"
 named "$models/llama/model.gguf" bos:missing bos-missing
 named "$models/llama/model.gguf" bos:double bos-doubled
+
+# Every fault that --help lists is in the list above, or this model cannot have it and says so.
+"$cli" diagnose --help | sed -n '/^Faults:/,$p' | sed -n 's/^  \([a-z][^ ]*\).*/\1/p' >"$tmp/faults"
+[ "$(wc -l <"$tmp/faults")" -gt 30 ] || fail "--help lists no faults"
+while read -r usage; do
+  name=$(sed 's/\[.*//; s/[:,][A-Z].*//' <<<"$usage")
+  grep -qE "^$name[ ,:]" "$tmp/list" || expect_exit 2 "$cli" diagnose "$demo" --fault "$name" --quiet
+done <"$tmp/faults"
+
+# --every: also while generating, and a healthy run stays healthy
+expect_exit 0 "$cli" diagnose "$demo" --prompt "Count from one to nine." --tokens 6 --every 2 --json
+grep -q '^{"healthy":true,"findings":\[\]' "$tmp/out" || fail "--every: $(cat "$tmp/out")"
 
 # healthy
 for model in "$demo" "$models"/*/model.gguf; do

@@ -155,8 +155,8 @@ TEST(GpuAttention, CapturedRows_EqualRecomputedRows) {
       const auto& frame = *generator.frames()[static_cast<std::size_t>(position)];
       for (int layer = 0; layer < model->spec.n_layers; ++layer) {
         for (int h = 0; h < model->spec.n_heads; ++h) {
-          const auto row = frame.attention_row(layer, h);
-          std::vector<float> again(row.size());
+          std::vector<float> row(static_cast<std::size_t>(position) + 1), again(row.size());
+          ASSERT_TRUE(generator.backend().captured_row(frame, layer, h, row).ok());
           generator.backend().attention_row(layer, h, position, again);
           largest = std::max(largest, largest_difference(row, again));
         }
@@ -166,6 +166,86 @@ TEST(GpuAttention, CapturedRows_EqualRecomputedRows) {
                 float32 ? "float32" : "F16 cache");
     EXPECT_LE(largest, 2e-6);
   }
+}
+
+// What reaches the host of rows that stay on the GPU: pooled cells of every head, one followed row.
+TEST(GpuAttention, PooledCellsAndFollowedRow_AreThoseOfTheRows) {
+  LS_NEEDS_CUDA();
+  const auto model = load(demo_model());
+  auto generator = cuda_generator(model, 256, false);
+  generator.capture.tier = Tier::kAttention;
+  generator.capture.follow_layer = model->spec.n_layers - 1;
+  generator.capture.follow_head = 1;
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 100; ++i) {
+    ids.push_back(i * 31 % 500);
+  }
+  ASSERT_TRUE(generator.evaluate(ids, false, {}).ok());
+  for (int i = 0; i < 60; ++i) {
+    ASSERT_TRUE(generator.append(i, capture::Origin::kForced, {}).ok());
+  }
+  for (const int position : {0, 1, 63, 64, 99, 100, 127, 128, 159}) {
+    const auto& frame = *generator.frames()[static_cast<std::size_t>(position)];
+    ASSERT_NE(frame.attention, nullptr);
+    const capture::PooledRows& pooled = frame.attention->pooled();
+    ASSERT_EQ(pooled.bins, capture::pooled_bins(frame.n_layers, frame.n_heads));
+    ASSERT_EQ(pooled.width, capture::pooled_width(position + 1, pooled.bins));
+    for (int layer = 0; layer < frame.n_layers; ++layer) {
+      for (int h = 0; h < frame.n_heads; ++h) {
+        std::vector<float> row(static_cast<std::size_t>(position) + 1);
+        ASSERT_TRUE(generator.backend().captured_row(frame, layer, h, row).ok());
+        const auto host = frame.attention_row(layer, h);
+        const bool followed = position >= 100 && layer == frame.n_layers - 1 && h == 1;
+        ASSERT_EQ(host.size(), followed ? row.size() : 0U);
+        if (followed) {
+          EXPECT_EQ(0, std::memcmp(host.data(), row.data(), host.size_bytes()));
+        }
+        for (int b = 0; b < pooled.bins; ++b) {
+          float best = 0.0F;
+          for (int k = b * pooled.width; k <= std::min(position, (b + 1) * pooled.width - 1); ++k) {
+            best = std::max(best, row[static_cast<std::size_t>(k)]);
+          }
+          const auto at = static_cast<std::size_t>((layer * frame.n_heads + h) * pooled.bins + b);
+          ASSERT_NEAR(capture::PooledRows::root_of(pooled.cells[at]), std::sqrt(best),
+                      0.51F / 254.0F)
+              << "position " << position << " layer " << layer << " head " << h << " bin " << b;
+        }
+      }
+    }
+  }
+}
+
+TEST(GpuAttention, RowsBeyondTheirMemory_OldestAreDropped_NewestStay) {
+  LS_NEEDS_CUDA();
+  const auto model = load(demo_model());
+  backend::BackendOptions options{"cuda", 1, 256};
+  options.row_memory = 1;
+  auto backend = backend::create_backend(model, options);
+  ASSERT_TRUE(backend.ok()) << backend.error().message;
+  session::Generator generator(model, std::move(backend).value());
+  generator.capture.tier = Tier::kAttention;
+  ASSERT_TRUE(generator.evaluate(std::vector<std::int32_t>(90, 7), false, {}).ok());
+  const auto held = generator.frames().back();  // as a window holds a frame
+  std::vector<float> before(90), after(90);
+  if (held->attention->has_rows()) {
+    ASSERT_TRUE(generator.backend().captured_row(*held, 0, 0, before).ok());
+  }
+  generator.ahead = 3;
+  for (int i = 0; i < 100; ++i) {
+    const auto id = generator.choose();
+    ASSERT_TRUE(id.ok());
+    ASSERT_TRUE(generator.append(id.value(), capture::Origin::kSampled, {}).ok());
+    ASSERT_LE(generator.attention_bytes(), generator.backend().row_capacity());
+    EXPECT_FALSE(generator.frames().back()->attention->pooled().cells.empty());
+  }
+  EXPECT_GT(generator.attention_dropped(), 0U);
+  EXPECT_TRUE(generator.frames().back()->attention->has_rows());
+  if (held->attention->has_rows()) {
+    ASSERT_TRUE(generator.backend().captured_row(*held, 0, 0, after).ok());
+    EXPECT_EQ(before, after);
+  }
+  std::vector<float> row(10);
+  EXPECT_FALSE(generator.backend().captured_row(*generator.frames()[9], 0, 0, row).ok());
 }
 
 // The GPU's summary of a distribution, the host's of the same logits, and what follows from them.

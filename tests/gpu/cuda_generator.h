@@ -4,6 +4,7 @@
 #include <cmath>
 #include <span>
 
+#include "tests/support/architectures.h"
 #include "tests/support/fixtures.h"
 
 namespace layerscope::testing {
@@ -30,16 +31,6 @@ inline session::Generator cuda_generator(std::shared_ptr<const model::Model> mod
   auto backend = backend::create_backend(model, options);
   EXPECT_TRUE(backend.ok()) << backend.error().message;
   return session::Generator(std::move(model), std::move(backend).value());
-}
-
-inline double largest_difference(std::span<const float> a, std::span<const float> b) {
-  EXPECT_EQ(a.size(), b.size());
-  double largest = 0.0;
-  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
-    const double d = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    largest = std::isnan(d) ? INFINITY : std::max(largest, d);
-  }
-  return largest;
 }
 
 /// Up to n most likely tokens one after another; ends at an end token where `stop_at_end`.

@@ -85,8 +85,8 @@ class TestMatrix {
     host_ = {dtype, bytes_.data(), static_cast<std::size_t>(rows), static_cast<std::size_t>(cols)};
     if (dtype == DType::kQ8_0) {
       const Device<std::byte> blocks(bytes_);
-      EXPECT_TRUE(launch_repack_q8(launch_info(), blocks.get(), bytes_.size() / 34, planes_.get(),
-                                   scales_.get())
+      EXPECT_TRUE(launch_repack_q8(launch_info(), blocks.get(), bytes_.size() / 34, cols,
+                                   planes_.get(), scales_.get())
                       .ok());
       EXPECT_EQ(cudaSuccess, cudaDeviceSynchronize());
     } else {

@@ -174,7 +174,9 @@ TEST_P(HeadShapes, QkvAndAppend_AgreeWithReferenceAndEachOther) {
   std::vector<float> cos_sin(static_cast<std::size_t>(std::max(2, shape.rope_dim)));
   rope_angles(position, inv_freq.data(), inv_freq.size(), cos_sin.data());
   const Device<float> dx(x), dw(weight), dcs(cos_sin), dn(96, kPoison);
-  const Device<StepState> state(std::vector<StepState>{{0, position}});
+  StepState step;
+  step.position = position;
+  const Device<StepState> state(std::vector<StepState>{step});
   const auto stride = static_cast<std::size_t>(heads.head_stride);
   const std::size_t kv = static_cast<std::size_t>(shape.n_kv_heads) * context * stride;
   const std::size_t qs = static_cast<std::size_t>(shape.n_heads) * context * stride;
@@ -287,6 +289,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 struct AttentionCase {
   int n_heads, n_kv_heads, head_dim, kv_len, chunk;
+  int superfluous = 2;  ///< blocks too many; many of them: too many keys for a cluster
 };
 
 class AttentionDecode : public ::testing::TestWithParam<std::tuple<AttentionCase, bool>> {};
@@ -327,16 +330,22 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
   AttentionStage stage;
   stage.heads = heads;
   stage.chunk = c.chunk;
-  stage.n_splits = (c.kv_len + c.chunk - 1) / c.chunk + 2;  // two blocks too many
+  stage.n_splits = (c.kv_len + c.chunk - 1) / c.chunk + c.superfluous;
   const Device<float> dq(q);
   const Device<std::byte> dk(kb), dv(vb);
   const auto h_count = static_cast<std::size_t>(c.n_heads);
-  const Device<float> scores(h_count * static_cast<std::size_t>(context), kPoison);
+  const int row_stride = (context + 3) / 4 * 4;
+  const std::size_t row_floats = h_count * static_cast<std::size_t>(row_stride);
+  const Device<float> scores(row_floats + h_count + 1, kPoison);
   const Device<float> lse(h_count, kPoison), out(h_count * dim + 1, kPoison);
   const Device<float> parts(attention_parts_floats(heads, stage.n_splits), kPoison);
   const Device<unsigned> arrived(static_cast<std::size_t>(c.n_kv_heads * attention_groups(heads)),
                                  0U);
-  const Device<StepState> state(std::vector<StepState>{{0, c.kv_len - 1}});
+  StepState step;
+  step.position = c.kv_len - 1;
+  step.rows = scores.get();
+  step.row_stride = row_stride;
+  const Device<StepState> state(std::vector<StepState>{step});
   std::vector<float> queries(h_count * static_cast<std::size_t>(context) * stride, 0.0F);
   for (std::size_t h = 0; h < h_count; ++h) {
     std::memcpy(queries.data() + (h * static_cast<std::size_t>(context) + n - 1) * stride,
@@ -346,7 +355,7 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
   stage.cache = {dk.get(), dv.get(), dqueries.get()};
   stage.q = dq.get();
   stage.scale = 0.3F;
-  stage.scores = scores.get();
+  stage.first_row = 0;
   stage.lse = lse.get();
   stage.out = out.get();
   stage.parts = parts.get();
@@ -361,9 +370,24 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
   EXPECT_EQ(got.back(), kPoison);
   const Device<float> probs(h_count * n + 1, kPoison);
   const Device<RawHeadStats> stats(h_count, RawHeadStats{});
-  ASSERT_TRUE(launch_attention_rows(launch_info(), scores.get(), lse.get(), c.n_heads, context,
-                                    state.get(), probs.get(), stats.get())
+  const int bins = 16;
+  const Device<std::uint8_t> pooled(h_count * bins + 1, std::uint8_t{77});
+  ASSERT_TRUE(launch_attention_rows(launch_info(), lse.get(), c.n_heads, state.get(), stats.get(),
+                                    pooled.get(), bins)
                   .ok());
+  ASSERT_TRUE(launch_row_probabilities(launch_info(), scores.get(), c.n_heads, row_stride, 0,
+                                       c.n_heads, c.kv_len, probs.get())
+                  .ok());
+  EXPECT_EQ(scores.read().back(), kPoison);
+  const auto cells = pooled.read();
+  EXPECT_EQ(cells.back(), 77);
+  const std::size_t width = [&] {
+    std::size_t w = 1;
+    while (n > bins * w) {
+      w *= 2;
+    }
+    return w;
+  }();
   const auto rows = probs.read();
   const auto summaries = stats.read();
   EXPECT_EQ(rows.back(), kPoison);
@@ -389,6 +413,13 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
     for (std::size_t j = 0; j < n; ++j) {
       ASSERT_NEAR(rows[h * n + j], p[j], 3e-6) << "head " << h;
     }
+    for (std::size_t b = 0; b < bins; ++b) {
+      float best = 0.0F;
+      for (std::size_t j = b * width; j < std::min(n, (b + 1) * width); ++j) {
+        best = std::max(best, rows[h * n + j]);
+      }
+      ASSERT_NEAR(cells[h * bins + b], std::sqrt(best) * 254.0F, 0.51F) << "bin " << b;
+    }
     EXPECT_NEAR(summaries[h].row_sum, 1.0F, 1e-5F);
     EXPECT_NEAR(summaries[h].entropy, s.entropy, 1e-4F * (1.0F + s.entropy));
     EXPECT_EQ(summaries[h].argmax, s.argmax);
@@ -397,7 +428,8 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
     EXPECT_EQ(summaries[h].self, rows[h * n + n - 1]);
     EXPECT_NEAR(summaries[h].lse, s.lse, 1e-4F * (1.0F + std::fabs(s.lse)));
     ASSERT_TRUE(launch_attention_recompute(launch_info(), heads, stage.cache, 0.3F,
-                                           static_cast<int>(h), c.kv_len - 1, again.get())
+                                           static_cast<int>(h), c.kv_len - 1, 1, again.get(),
+                                           c.kv_len)
                     .ok());
     const auto recomputed = again.read();
     for (std::size_t j = 0; j < n; ++j) {
@@ -406,16 +438,16 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, AttentionDecode,
-                         ::testing::Combine(::testing::Values(AttentionCase{1, 1, 8, 1, 64},
-                                                              AttentionCase{4, 2, 16, 2, 64},
-                                                              AttentionCase{14, 2, 64, 65, 64},
-                                                              AttentionCase{6, 2, 24, 130, 64},
-                                                              AttentionCase{18, 2, 128, 1000, 128},
-                                                              AttentionCase{2, 2, 80, 63, 64},
-                                                              AttentionCase{4, 1, 7, 200, 64},
-                                                              AttentionCase{3, 1, 256, 33, 64}),
-                                            ::testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(
+    Cases, AttentionDecode,
+    ::testing::Combine(
+        ::testing::Values(AttentionCase{1, 1, 8, 1, 64}, AttentionCase{4, 2, 16, 2, 64},
+                          AttentionCase{14, 2, 64, 65, 64}, AttentionCase{6, 2, 24, 130, 64},
+                          AttentionCase{18, 2, 128, 1000, 128}, AttentionCase{2, 2, 80, 63, 64},
+                          AttentionCase{4, 1, 7, 200, 64}, AttentionCase{3, 1, 256, 33, 64},
+                          AttentionCase{9, 3, 64, 2100, 64}, AttentionCase{14, 2, 64, 300, 64, 600},
+                          AttentionCase{4, 4, 24, 40, 64, 600}),
+        ::testing::Bool()));
 
 }  // namespace
 }  // namespace layerscope::kernels::cuda::testing

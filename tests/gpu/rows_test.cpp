@@ -146,10 +146,23 @@ TEST(Softmax, CausalRows_AgreeWithReferenceAndMaskTheRest) {
   const int heads = 3, n = 5, first = 130, keys = first + n;
   const auto scores = random_values(static_cast<std::size_t>(heads * n * keys), 4, 3.0F);
   const Device<float> d(scores), masked(scores);
-  const Device<RawHeadStats> stats(static_cast<std::size_t>(n * heads), RawHeadStats{});
+  const int n_rows = heads + 2;  // the layer's first row is 2
+  const auto all = static_cast<std::size_t>(n * n_rows);
+  const Device<RawHeadStats> stats(all, RawHeadStats{});
+  const int bins = 16;
+  const Device<std::uint8_t> pooled(all * bins, std::uint8_t{77});
+  const int stride = 140;
+  const std::size_t block = static_cast<std::size_t>(n_rows) * (stride + 1);
+  const Device<float> kept(block, kPoison);
+  std::vector<RowPlace> where(n);
+  where[3] = {kept.get(), stride};  // one token's rows are kept, there is no room for the others
+  const Device<RowPlace> places(where);
   ASSERT_TRUE(launch_mask(launch_info(), masked.get(), heads, n, keys, first).ok());
-  ASSERT_TRUE(
-      launch_softmax(launch_info(), d.get(), heads, n, keys, first, stats.get(), heads).ok());
+  ASSERT_TRUE(launch_softmax(launch_info(), d.get(), heads, n, keys, first,
+                             {stats.get(), places.get(), pooled.get(), bins, n_rows, 2})
+                  .ok());
+  const auto cells = pooled.read();
+  const auto rows = kept.read();
   const auto got = d.read(), m = masked.read();
   const auto s = stats.read();
   for (int h = 0; h < heads; ++h) {
@@ -174,7 +187,24 @@ TEST(Softmax, CausalRows_AgreeWithReferenceAndMaskTheRest) {
           entropy -= p * std::log(p);
         }
       }
-      const RawHeadStats& r = s[static_cast<std::size_t>(t * heads + h)];
+      const auto row = static_cast<std::size_t>(t * n_rows + 2 + h);
+      const RawHeadStats& r = s[row];
+      const int width = 16;  // 131 to 135 keys in 16 cells
+      for (int b = 0; b < bins; ++b) {
+        float best = 0.0F;
+        for (int j = b * width; j <= std::min(first + t, (b + 1) * width - 1); ++j) {
+          best = std::max(best, got[at + static_cast<std::size_t>(j)]);
+        }
+        ASSERT_NEAR(cells[row * bins + static_cast<std::size_t>(b)], std::sqrt(best) * 254.0F,
+                    0.51F);
+      }
+      if (t == 3) {
+        const auto from = static_cast<std::size_t>((2 + h) * stride);
+        EXPECT_EQ(0, std::memcmp(rows.data() + from, scores.data() + at,
+                                 static_cast<std::size_t>(first + t + 1) * sizeof(float)));
+        EXPECT_EQ(rows[from + static_cast<std::size_t>(first + t) + 1], kPoison);
+        EXPECT_EQ(rows[static_cast<std::size_t>(n_rows * stride + 2 + h)], r.lse);
+      }
       EXPECT_NEAR(r.entropy, entropy, 1e-4);
       EXPECT_NEAR(r.row_sum, 1.0, 1e-5);
       EXPECT_NEAR(r.lse, top + std::log(total), 1e-5);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "engine/base/half.h"
+#include "hwy/targets.h"
 
 namespace layerscope::kernels {
 namespace {
@@ -28,23 +30,58 @@ std::vector<float> random_values(std::size_t n, unsigned seed, float scale = 1.0
   return values;
 }
 
+/// Where the binary16 scales of a block stand; −1: none.
+struct ScaleFields {
+  DType dtype;
+  int first, second;
+};
+constexpr ScaleFields kScaleFields[] = {
+    {DType::kQ4_0, 0, -1},   {DType::kQ4_1, 0, 2},    {DType::kQ5_0, 0, -1},
+    {DType::kQ5_1, 0, 2},    {DType::kQ8_0, 0, -1},   {DType::kQ2_K, 80, 82},
+    {DType::kQ3_K, 108, -1}, {DType::kQ4_K, 0, 2},    {DType::kQ5_K, 0, 2},
+    {DType::kQ6_K, 208, -1}, {DType::kIQ4_NL, 0, -1}, {DType::kIQ4_XS, 0, -1},
+};
+
+/// Random bytes are valid codes and small scales in every quantised type; only the binary16 and
+/// E8M0 scales have to be of usual size.
+void random_blocks(DType dtype, std::vector<std::byte>& bytes) {
+  std::mt19937 rng(kSeed);
+  const std::size_t block_bytes = dtype_info(dtype).block_bytes;
+  for (std::byte& b : bytes) {
+    b = static_cast<std::byte>(rng() & 0xFFU);
+  }
+  for (std::size_t at = 0; at < bytes.size(); at += block_bytes) {
+    for (const ScaleFields& fields : kScaleFields) {
+      for (const int field : {fields.first, fields.second}) {
+        if (fields.dtype == dtype && field >= 0) {
+          const std::uint16_t scale = f32_to_f16(0.01F + 0.001F * static_cast<float>(rng() % 16));
+          std::memcpy(bytes.data() + at + static_cast<std::size_t>(field), &scale, 2);
+        }
+      }
+    }
+    if (dtype == DType::kMXFP4) {
+      bytes[at] = static_cast<std::byte>(120U + rng() % 4);
+    }
+  }
+}
+
 /// Encodes a random matrix in a dtype, independently of the decoder under test.
 std::vector<std::byte> random_matrix(DType dtype, std::size_t rows, std::size_t cols) {
   const std::vector<float> values = random_values(rows * cols, static_cast<unsigned>(rows + cols));
   std::vector<std::byte> bytes(rows * dtype_bytes(dtype, cols));
-  if (dtype == DType::kF32) {
-    std::memcpy(bytes.data(), values.data(), bytes.size());
-  } else if (dtype == DType::kQ8_0) {
-    std::mt19937 rng(kSeed);
-    for (std::size_t block = 0; block < bytes.size() / 34; ++block) {
-      const std::uint16_t scale = f32_to_f16(0.01F + 0.001F * static_cast<float>(rng() % 16));
-      std::memcpy(bytes.data() + block * 34, &scale, 2);
-      for (std::size_t i = 2; i < 34; ++i) {
-        bytes[block * 34 + i] = static_cast<std::byte>(rng() & 0xFFU);
-      }
-    }
-  } else {
-    for (std::size_t i = 0; i < values.size(); ++i) {
+  if (dtype_info(dtype).block > 1) {
+    random_blocks(dtype, bytes);
+    return bytes;
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (dtype == DType::kF32) {
+      std::memcpy(bytes.data() + 4 * i, &values[i], 4);
+    } else if (dtype == DType::kF64) {
+      const double value = static_cast<double>(values[i]) * 1.000000001;
+      std::memcpy(bytes.data() + 8 * i, &value, 8);
+    } else if (dtype == DType::kI8) {
+      bytes[i] = static_cast<std::byte>(std::lround(values[i] * 20.0F));
+    } else {
       // A few subnormal halves, which conversions like to lose.
       const float value = i % 97 == 0 ? 3e-7F : values[i];
       const std::uint16_t bits = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
@@ -52,6 +89,17 @@ std::vector<std::byte> random_matrix(DType dtype, std::size_t rows, std::size_t 
     }
   }
   return bytes;
+}
+
+/// The largest magnitude of a matrix, at least 1.
+double largest(const Matrix& w) {
+  std::vector<float> values(w.rows * w.cols);
+  dequantize_row(w.dtype, w.data, values.size(), values.data());
+  float most = 1.0F;
+  for (const float v : values) {
+    most = std::max(most, std::fabs(v));
+  }
+  return static_cast<double>(most);
 }
 
 struct Shape {
@@ -73,8 +121,9 @@ TEST_P(Matmul, RandomMatrix_AnyShape_AgreesWithReference) {
   const Product product{w, bias.data(), fast.data(), stride};
   matmul(pool, &product, 1, x.data(), shape.tokens, shape.cols);
   reference::matmul({w, bias.data(), plain.data(), stride}, x.data(), shape.tokens, shape.cols);
-  // Float32 dot products of n terms of size ~1: rounding of about √n · 6e-8, tenfold.
-  const double tolerance = 1e-6 * std::sqrt(static_cast<double>(shape.cols)) * 3.0;
+  // Float32 dot products of n terms of size s: rounding of about √n · 6e-8 · s, tenfold; centres
+  // and offsets of quantised codes add terms of the same size.
+  const double tolerance = 1e-6 * std::sqrt(static_cast<double>(shape.cols)) * 3.0 * largest(w);
   for (std::size_t t = 0; t < shape.tokens; ++t) {
     for (std::size_t r = 0; r < stride; ++r) {
       const std::size_t i = t * stride + r;
@@ -109,9 +158,50 @@ TEST_P(Matmul, Token_AloneAndAmongOthers_SameBits) {
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, Matmul,
-    ::testing::Combine(::testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0),
+    ::testing::Combine(::testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kF64,
+                                         DType::kI8, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                                         DType::kQ5_1, DType::kQ8_0, DType::kIQ4_NL, DType::kMXFP4),
                        ::testing::Values(Shape{1, 32, 1}, Shape{7, 64, 3}, Shape{8, 96, 4},
                                          Shape{33, 160, 17}, Shape{129, 896, 5})));
+
+INSTANTIATE_TEST_SUITE_P(
+    KShapes, Matmul,
+    ::testing::Combine(::testing::Values(DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
+                                         DType::kQ6_K, DType::kIQ4_XS),
+                       ::testing::Values(Shape{1, 256, 1}, Shape{7, 512, 3}, Shape{8, 768, 4},
+                                         Shape{33, 256, 17}, Shape{129, 1792, 5})));
+
+/// The machine's best instruction set runs everywhere else; here each one it has, with its own
+/// number of lanes.
+TEST(MatmulTargets, EveryInstructionSet_AgreesWithReference) {
+  constexpr Shape kShape{19, 512, 5};
+  const auto x = random_values(kShape.tokens * kShape.cols, 7);
+  ThreadPool pool(1);
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().DeInit();
+    for (std::uint32_t raw = 0; raw < 64; ++raw) {
+      const auto info = find_dtype(raw);
+      if (!info || !info->decodable || raw == 25 || raw == 26 || raw == 27) {  // I16, I32, I64
+        continue;
+      }
+      const auto bytes = random_matrix(info->dtype, kShape.rows, kShape.cols);
+      const Matrix w{info->dtype, bytes.data(), kShape.rows, kShape.cols};
+      std::vector<float> fast(kShape.tokens * kShape.rows, kPoison);
+      std::vector<float> plain(fast.size(), kPoison);
+      const Product product{w, nullptr, fast.data(), kShape.rows};
+      matmul(pool, &product, 1, x.data(), kShape.tokens, kShape.cols);
+      reference::matmul({w, nullptr, plain.data(), kShape.rows}, x.data(), kShape.tokens,
+                        kShape.cols);
+      for (std::size_t i = 0; i < fast.size(); ++i) {
+        ASSERT_NEAR(fast[i], plain[i], 1e-4 * largest(w))
+            << info->name << " on " << hwy::TargetName(target) << ", value " << i;
+      }
+    }
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().DeInit();
+}
 
 TEST(Matmul, F16_OddColumns_AgreesWithReference) {
   for (const std::size_t cols : {1UL, 3UL, 15UL, 17UL, 31UL, 101UL}) {
@@ -230,7 +320,7 @@ TEST_P(Attention, RandomHead_AnyLength_AgreesWithReference) {
   const auto q = random_values(dim, 1, 3.0F);
   const auto k = random_values(kv_len * dim, 2);
   const auto v = random_values(kv_len * dim, 3);
-  AttentionHead head{q.data(), k.data(), v.data(), kv_len, dim, 0.37F, nullptr, nullptr, nullptr};
+  AttentionHead head{q.data(), k.data(), v.data(), kv_len, dim, 0.37F};
   std::vector<float> p1(kv_len + 1, kPoison), p2(kv_len), o1(dim + 1, kPoison), o2(dim), s1(kv_len),
       s2(kv_len);
   AttentionSummary a, b;
@@ -271,8 +361,9 @@ TEST(Attention, HugeScores_StayFinite) {
       v{1.0F, 2.0F, 3.0F, 4.0F};
   std::vector<float> probs(2), out(2);
   AttentionSummary summary;
-  attention_head({q.data(), k.data(), v.data(), 2, 2, 1.0F, nullptr, probs.data(), out.data()},
-                 &summary);
+  attention_head(
+      {q.data(), k.data(), v.data(), 2, 2, 1.0F, 0.0F, 0, nullptr, probs.data(), out.data()},
+      &summary);
   EXPECT_EQ(probs, (std::vector<float>{1.0F, 0.0F}));
   EXPECT_EQ(out, (std::vector<float>{1.0F, 2.0F}));
   EXPECT_EQ(summary.entropy, 0.0F);

@@ -40,6 +40,8 @@ for tool in memcheck racecheck initcheck synccheck; do
   check "$tool" test_gpu_ops "$operations"
 done
 for tool in memcheck initcheck synccheck; do
-  check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*'
+  check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*:GpuAhead.Interr*:GpuAttention*'
+  check "$tool" test_gpu_diagnosis 'GpuFaults*llama3*'
 done
+check racecheck test_gpu_backend 'GpuAhead.ContextEnd*'
 exit $status

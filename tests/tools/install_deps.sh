@@ -11,10 +11,11 @@
 set -euo pipefail
 
 base="g++ cmake ninja-build pkg-config make git ca-certificates dpkg-dev xz-utils
-  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libpcre2-dev libhwy-dev libgtest-dev"
+  nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev libpcre2-dev libhwy-dev zlib1g-dev libgtest-dev
+  libcpp-httplib-dev"
 gui="libglfw3-dev libvulkan-dev mesa-vulkan-drivers vulkan-validationlayers glslang-tools
   libpng-dev libfontconfig-dev fonts-dejavu-core fonts-inter fonts-droid-fallback fonts-symbola"
-test="libbenchmark-dev xvfb xauth xdotool clang-format clang-tidy"
+test="libbenchmark-dev xvfb xauth xdotool clang-format clang-tidy curl"
 
 packages=$base
 check_only=no

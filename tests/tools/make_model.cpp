@@ -1,7 +1,12 @@
 // make_model: writes a GGUF with random weights in the exact shape of a known model, for speed
 // measurements and tests of size.
 //
-//   make_model SHAPE DTYPE OUT.gguf [SEED]
+//   make_model SHAPE TYPE OUT.gguf [SEED]
+//
+// TYPE is a tensor type or the usual mixture Q4_K_M, in which the feed-forward's last and the value
+// matrices of half the layers, and the head, are Q6_K. Rows that do not divide into blocks of 256
+// fall back as the usual quantiser does: Q4_K to Q5_0, Q5_K to Q5_1, Q6_K to Q8_0, others to
+// IQ4_NL.
 //
 // Weights are normal with a standard deviation of 1/√columns, so that activations keep their size;
 // norms are 1. Values come from one table per tensor, read from changing offsets: fast enough for
@@ -15,6 +20,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <random>
 #include <string>
 #include <thread>
@@ -22,6 +28,7 @@
 
 #include "engine/base/half.h"
 #include "kernels/dtype.h"
+#include "tests/tools/quantize.h"
 
 namespace layerscope {
 namespace {
@@ -39,6 +46,7 @@ constexpr Shape kShapes[] = {
     {"llama-3.2-1b", "llama", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 5e5F, true, false},
     {"llama-3-8b", "llama", 32, 4096, 32, 8, 128, 14336, 128256, 8192, 5e5F, false, false},
     {"tiny", "llama", 2, 96, 6, 2, 16, 160, 320, 2048, 1e4F, false, false},
+    {"tiny-256", "qwen2", 2, 256, 4, 2, 64, 512, 320, 2048, 1e4F, true, true},
 };
 
 struct Tensor {
@@ -163,18 +171,50 @@ void add_tokenizer(Header& header, const Shape& shape) {
   header.boolean("tokenizer.ggml.add_bos_token", false);
 }
 
-std::vector<Tensor> list_tensors(const Shape& s, DType dtype) {
+/// What the caller asked for: one type, or the mixture.
+struct Mixture {
+  std::string name;
+  DType main;
+  bool mixed;
+};
+
+DType fitting(DType dtype, int cols) {
+  if (static_cast<std::uint32_t>(cols) % dtype_info(dtype).block == 0) {
+    return dtype;
+  }
+  return dtype == DType::kQ4_K   ? DType::kQ5_0
+         : dtype == DType::kQ5_K ? DType::kQ5_1
+         : dtype == DType::kQ6_K ? DType::kQ8_0
+                                 : DType::kIQ4_NL;
+}
+
+/// `layer` −1: embedding and head. Half the layers get more bits: the outer eighths and every third
+/// between them.
+DType type_of(const Mixture& mixture, const Shape& s, const std::string& role, int layer,
+              int cols) {
+  const int eighth = s.layers / 8;
+  const bool chosen =
+      layer >= 0 && (layer < eighth || layer >= 7 * s.layers / 8 || (layer - eighth) % 3 == 2);
+  const bool rich = (chosen && (role == "attn_v" || role == "ffn_down")) || role == "output" ||
+                    (role == "token_embd" && s.tied);
+  return fitting(mixture.mixed && rich ? DType::kQ6_K : mixture.main, cols);
+}
+
+std::vector<Tensor> list_tensors(const Shape& s, const Mixture& mixture) {
   std::vector<Tensor> list;
   const auto u = [](int v) { return static_cast<std::uint64_t>(v); };
+  int layer = -1;
   const auto matrix = [&](const std::string& name, int rows, int cols) {
-    list.push_back({name, dtype, {u(cols), u(rows)}});
+    const std::string role = layer < 0 ? name : name.substr(name.find('.', 4) + 1);
+    const std::string base = role.substr(0, role.rfind('.'));
+    list.push_back({name, type_of(mixture, s, base, layer, cols), {u(cols), u(rows)}});
   };
   const auto vector = [&](const std::string& name, int n, float value) {
     list.push_back({name, DType::kF32, {u(n)}, 0, value});
   };
   matrix("token_embd.weight", s.vocab, s.hidden);
-  for (int i = 0; i < s.layers; ++i) {
-    const std::string at = "blk." + std::to_string(i) + ".";
+  for (layer = 0; layer < s.layers; ++layer) {
+    const std::string at = "blk." + std::to_string(layer) + ".";
     const int q = s.heads * s.head_dim;
     const int kv = s.kv_heads * s.head_dim;
     vector(at + "attn_norm.weight", s.hidden, 1.0F);
@@ -192,6 +232,7 @@ std::vector<Tensor> list_tensors(const Shape& s, DType dtype) {
     matrix(at + "ffn_up.weight", s.ffn, s.hidden);
     matrix(at + "ffn_down.weight", s.hidden, s.ffn);
   }
+  layer = -1;
   vector("output_norm.weight", s.hidden, 1.0F);
   if (!s.tied) {
     matrix("output.weight", s.vocab, s.hidden);
@@ -200,32 +241,18 @@ std::vector<Tensor> list_tensors(const Shape& s, DType dtype) {
 }
 
 /// A table of whole blocks in the tensor's type.
-std::vector<char> make_table(DType dtype, float deviation, unsigned seed) {
-  constexpr std::size_t kElements = std::size_t{1} << 20U;
+std::vector<std::byte> make_table(DType dtype, std::size_t n, float deviation, unsigned seed) {
   std::mt19937_64 rng(seed);
-  std::normal_distribution<float> normal(0.0F, 1.0F);
-  std::vector<char> table(dtype_bytes(dtype, kElements));
-  for (std::size_t i = 0; i < kElements; ++i) {
-    const float v = normal(rng);
-    if (dtype == DType::kF32) {
-      const float scaled = v * deviation;
-      std::memcpy(table.data() + 4 * i, &scaled, 4);
-    } else if (dtype == DType::kQ8_0) {
-      char* block = table.data() + i / 32 * 34;
-      const std::uint16_t scale = f32_to_f16(deviation * 3.0F / 127.0F);
-      std::memcpy(block, &scale, 2);
-      block[2 + i % 32] =
-          static_cast<char>(std::clamp(std::lround(v * 127.0F / 3.0F), -127L, 127L));
-    } else {
-      const float scaled = v * deviation;
-      const std::uint16_t bits = dtype == DType::kF16 ? f32_to_f16(scaled) : f32_to_bf16(scaled);
-      std::memcpy(table.data() + 2 * i, &bits, 2);
-    }
+  std::normal_distribution<float> normal(0.0F, deviation);
+  std::vector<float> values(n);
+  for (float& v : values) {
+    v = normal(rng);
   }
-  return table;
+  return testing::quantize(dtype, values.data(), n);
 }
 
-bool write_all(int file, const char* data, std::size_t n, std::uint64_t at) {
+bool write_all(int file, const void* from, std::size_t n, std::uint64_t at) {
+  const char* data = static_cast<const char*>(from);
   while (n > 0) {
     const ssize_t done = ::pwrite(file, data, n, static_cast<off_t>(at));
     if (done <= 0) {
@@ -239,11 +266,10 @@ bool write_all(int file, const char* data, std::size_t n, std::uint64_t at) {
 }
 
 bool write_tensor(int file, const Tensor& tensor, std::uint64_t start,
-                  const std::vector<char>& table, unsigned seed) {
+                  const std::vector<std::byte>& table, unsigned seed) {
   if (tensor.dims.size() == 1) {
     const std::vector<float> values(tensor.elements(), tensor.value);
-    return write_all(file, reinterpret_cast<const char*>(values.data()), tensor.bytes(),
-                     start + tensor.offset);
+    return write_all(file, values.data(), tensor.bytes(), start + tensor.offset);
   }
   std::mt19937_64 rng(seed);
   const std::size_t block = dtype_info(tensor.dtype).block_bytes;
@@ -259,10 +285,10 @@ bool write_tensor(int file, const Tensor& tensor, std::uint64_t start,
   return true;
 }
 
-int run(const Shape& shape, DType dtype, const std::string& path, unsigned seed) {
+int run(const Shape& shape, const Mixture& mixture, const std::string& path, unsigned seed) {
   constexpr std::uint64_t kAlignment = 32;
   const std::string arch = shape.architecture;
-  std::vector<Tensor> tensors = list_tensors(shape, dtype);
+  std::vector<Tensor> tensors = list_tensors(shape, mixture);
   Header body;
   body.string("general.architecture", arch);
   body.string("general.name", std::string(shape.name) + " (random)");
@@ -307,14 +333,15 @@ int run(const Shape& shape, DType dtype, const std::string& path, unsigned seed)
     std::fprintf(stderr, "cannot write '%s'\n", path.c_str());
     return 3;
   }
-  std::vector<std::pair<std::uint64_t, std::vector<char>>> tables;  // by columns
+  std::map<std::pair<std::uint64_t, DType>, std::vector<std::byte>> tables;  // by columns and type
   for (const Tensor& tensor : tensors) {
     const std::uint64_t cols = tensor.dims[0];
-    const bool known = std::any_of(tables.begin(), tables.end(),
-                                   [&](const auto& table) { return table.first == cols; });
-    if (tensor.dims.size() == 2 && !known) {
+    std::vector<std::byte>* table =
+        tensor.dims.size() == 2 ? &tables[{cols, tensor.dtype}] : nullptr;
+    if (table != nullptr && table->empty()) {
       const float deviation = 1.0F / std::sqrt(static_cast<float>(cols));
-      tables.emplace_back(cols, make_table(dtype, deviation, seed + static_cast<unsigned>(cols)));
+      const std::size_t n = std::size_t{1} << (tensor.elements() > 1U << 20U ? 20U : 16U);
+      *table = make_table(tensor.dtype, n, deviation, seed + static_cast<unsigned>(cols));
     }
   }
   std::atomic<std::size_t> next{0};
@@ -323,10 +350,8 @@ int run(const Shape& shape, DType dtype, const std::string& path, unsigned seed)
   for (unsigned t = 0; t < std::clamp(std::thread::hardware_concurrency(), 1U, 16U); ++t) {
     threads.emplace_back([&] {
       for (std::size_t i = next++; i < tensors.size(); i = next++) {
-        const auto table = std::find_if(tables.begin(), tables.end(), [&](const auto& entry) {
-          return entry.first == tensors[i].dims[0];
-        });
-        static const std::vector<char> kNone;
+        static const std::vector<std::byte> kNone;
+        const auto table = tables.find({tensors[i].dims[0], tensors[i].dtype});
         good = write_tensor(file, tensors[i], start, table == tables.end() ? kNone : table->second,
                             seed + static_cast<unsigned>(i) * 7919U) &&
                good;
@@ -340,9 +365,8 @@ int run(const Shape& shape, DType dtype, const std::string& path, unsigned seed)
     std::fprintf(stderr, "cannot write '%s'\n", path.c_str());
     return 3;
   }
-  std::printf("%s: %s %s, %.2f GB, seed %u\n", path.c_str(), shape.name,
-              std::string(dtype_info(dtype).name).c_str(), static_cast<double>(start + size) / 1e9,
-              seed);
+  std::printf("%s: %s %s, %.2f GB, seed %u\n", path.c_str(), shape.name, mixture.name.c_str(),
+              static_cast<double>(start + size) / 1e9, seed);
   return 0;
 }
 
@@ -353,17 +377,24 @@ int main_checked(const std::vector<std::string>& args) {
       shape = &s;
     }
   }
-  const DType types[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0};
-  for (const DType type : types) {
-    if (shape != nullptr && args[1] == dtype_info(type).name) {
+  std::vector<Mixture> mixtures{{"Q4_K_M", DType::kQ4_K, true}};
+  std::string names = "Q4_K_M";
+  for (std::uint32_t raw = 0; raw < 64; ++raw) {
+    if (const auto info = find_dtype(raw); info && testing::can_quantize(info->dtype)) {
+      mixtures.push_back({std::string(info->name), info->dtype, false});
+      names += ", " + mixtures.back().name;
+    }
+  }
+  for (const Mixture& mixture : mixtures) {
+    if (shape != nullptr && args[1] == mixture.name) {
       const unsigned seed = args.size() > 3 ? static_cast<unsigned>(std::stoul(args[3])) : 1U;
-      return run(*shape, type, args[2], seed);
+      return run(*shape, mixture, args[2], seed);
     }
   }
   std::fprintf(stderr,
-               "usage: make_model SHAPE DTYPE OUT.gguf [SEED]\n"
-               "SHAPE: qwen2.5-0.5b, llama-3.2-1b, llama-3-8b, tiny   DTYPE: F32, F16, BF16, "
-               "Q8_0\n");
+               "usage: make_model SHAPE TYPE OUT.gguf [SEED]\n"
+               "SHAPE: qwen2.5-0.5b, llama-3.2-1b, llama-3-8b, tiny, tiny-256\nTYPE: %s\n",
+               names.c_str());
   return 2;
 }
 

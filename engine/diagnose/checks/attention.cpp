@@ -98,22 +98,29 @@ class AttentionCheck {
 
  private:
   void mask(int layer, int head, int position, std::span<const float> scores) {
-    for (std::size_t j = static_cast<std::size_t>(position) + 1; j < scores.size(); ++j) {
-      if (scores[j] == -INFINITY) {
+    const auto first = static_cast<std::size_t>(model_.spec.first_key(layer, position));
+    for (std::size_t j = 0; j < scores.size(); ++j) {
+      const bool outside = j < first;
+      const bool later = j > static_cast<std::size_t>(position);
+      if (scores[j] == -INFINITY || !(outside || later)) {
         continue;
       }
-      Finding f =
-          finding_at(model_, "attention", "mask-missing", Tap::kAttnScores, layer, position);
+      Finding f = finding_at(model_, "attention", later ? "mask-missing" : "window-missing",
+                             Tap::kAttnScores, layer, position);
       f.head = head;
       f.evidence.head = head;
       f.evidence.key = static_cast<int>(j);
       f.value = static_cast<double>(scores[j]);
       f.threshold = -INFINITY;
       f.message = fmt::format(
-          "layer {} head {}: the token at position {} sees position {}, which comes after it",
-          layer, head, position, j);
+          "layer {} head {}: the token at position {} sees position {}, {}", layer, head, position,
+          j,
+          later ? std::string("which comes after it")
+                : fmt::format("which is outside this layer's window of {}", model_.spec.window));
       f.advice =
-          "set scores above the diagonal to minus infinity before the soft-max (causal mask)";
+          later
+              ? "set scores above the diagonal to minus infinity before the soft-max (causal mask)"
+              : "mask keys older than the window in the layers that have one";
       show_values(f, scores, {}, j);
       report_.add(std::move(f));
       return;
@@ -132,8 +139,9 @@ class AttentionCheck {
       const double distance = std::isfinite(scores[j])
                                   ? static_cast<double>(top) - static_cast<double>(scores[j])
                                   : 0.0;
-      const double tolerance = thresholds::probability(distance, u_) * expected[j] +
-                               thresholds::dot(expected.size(), u_) * expected[j] + 1e-30;
+      const double tolerance =
+          thresholds::probability(distance, static_cast<double>(top), u_) * expected[j] +
+          thresholds::dot(expected.size(), u_) * expected[j] + 1e-30;
       if (agrees(weights[j], expected[j], tolerance)) {
         continue;
       }
@@ -169,9 +177,12 @@ class AttentionCheck {
       if (v.empty() || !all_finite(v)) {
         return;
       }
+      const auto own = v.subspan(kv * width, width);
+      const std::vector<float> half =
+          input_.subject.half_cache ? as_half(own) : std::vector<float>{};
+      const std::span<const float> cached = half.empty() ? own : std::span<const float>(half);
       for (std::size_t d = 0; d < width; ++d) {
-        const double product =
-            static_cast<double>(weights[j]) * static_cast<double>(v[kv * width + d]);
+        const double product = static_cast<double>(weights[j]) * static_cast<double>(cached[d]);
         expected[d] += product;
         magnitude[d] += std::fabs(product);
       }
@@ -228,11 +239,12 @@ void check_row_sums(const LiveInput& input, Report& report) {
   if (frame.heads.empty()) {
     return;
   }
-  const double limit = thresholds::row_sum(static_cast<std::size_t>(frame.position) + 1,
-                                           input.subject.unit_roundoff);
+  const double u = input.subject.unit_roundoff;
+  const double rounding = thresholds::row_sum(static_cast<std::size_t>(frame.position) + 1, u);
   for (int layer = 0; layer < frame.n_layers; ++layer) {
     for (int head = 0; head < frame.n_heads; ++head) {
       const capture::HeadStats& stats = frame.head(layer, head);
+      const double limit = rounding + u * std::fabs(static_cast<double>(stats.lse));
       const double off = std::fabs(static_cast<double>(stats.row_sum) - 1.0);
       if (off <= limit || !std::isfinite(stats.row_sum)) {
         continue;

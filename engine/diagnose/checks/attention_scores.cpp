@@ -27,6 +27,9 @@ ScoreSamples::ScoreSamples(const DeepInput& input, int layer)
       break;
     }
     ++history_;
+    if (input.subject.half_cache) {
+      keys_.push_back(as_half(k));
+    }
   }
 }
 
@@ -37,23 +40,41 @@ bool ScoreSamples::has_history(int position) const {
 
 int ScoreSamples::own_kv(int head) const { return head / spec_.heads_per_kv(); }
 
-ScoreSamples::Score ScoreSamples::score(const Row& row, int slot, int kv_head) const {
+std::span<const float> ScoreSamples::cached_key(int slot) const {
+  return keys_.empty() ? input_.captures.row(Tap::kKRope, layer_, slot)
+                       : std::span<const float>(keys_[static_cast<std::size_t>(slot)]);
+}
+
+ScoreSamples::Score ScoreSamples::raw_score(const Row& row, int slot, int kv_head) const {
   const auto width = static_cast<std::size_t>(spec_.head_dim);
   const auto q = input_.captures.row(Tap::kQRope, layer_, row.position)
                      .subspan(static_cast<std::size_t>(row.head) * width, width);
-  const auto k = input_.captures.row(Tap::kKRope, layer_, slot)
-                     .subspan(static_cast<std::size_t>(kv_head) * width, width);
+  const auto k = cached_key(slot).subspan(static_cast<std::size_t>(kv_head) * width, width);
   const Dot d = dot(q, k);
   const auto scale = static_cast<double>(spec_.attention_scale);
   const double u = input_.subject.unit_roundoff;
   return {d.sum * scale, thresholds::dot(width, u) * d.magnitude * scale + 1e-30};
 }
 
+ScoreSamples::Score ScoreSamples::capped(Score raw, double factor) const {
+  Score s{raw.value * factor, raw.tolerance * std::fabs(factor)};
+  const auto cap = static_cast<double>(spec_.attention_cap);
+  if (cap > 0.0) {  // tanh is never steeper than 1, so the tolerance holds
+    s.value = cap * std::tanh(s.value / cap);
+    s.tolerance += thresholds::tanh(input_.subject.unit_roundoff) * std::fabs(s.value);
+  }
+  return s;
+}
+
+ScoreSamples::Score ScoreSamples::score(const Row& row, int slot, int kv_head) const {
+  return capped(raw_score(row, slot, kv_head));
+}
+
 bool ScoreSamples::compare(int head, int position, std::span<const float> scores) {
   Row row{head, position, scores, 0, 0.0, 0.0};
   double worst = 1.0;
   bool right = true;
-  for (int j = 0; j <= position; ++j) {
+  for (int j = first_key(row); j <= position; ++j) {
     const Score expected = score(row, j, own_kv(head));
     const float captured = scores[static_cast<std::size_t>(j)];
     if (agrees(captured, expected.value, expected.tolerance)) {
@@ -74,13 +95,42 @@ bool ScoreSamples::compare(int head, int position, std::span<const float> scores
   return right;
 }
 
+bool ScoreSamples::by_missing_cap(Named& named) const {
+  if (spec_.attention_cap == 0.0F) {
+    return false;
+  }
+  for (const Row& row : wrong_) {
+    for (int j = first_key(row); j <= row.position; ++j) {
+      const Score raw = raw_score(row, j, own_kv(row.head));
+      if (!agrees(row.scores[static_cast<std::size_t>(j)], raw.value, 4.0 * raw.tolerance)) {
+        return false;
+      }
+    }
+  }
+  named = {"soft-cap-missing",
+           fmt::format("scores go beyond the soft-cap of {:g}: they are scale · q·k as it is",
+                       spec_.attention_cap),
+           "apply cap · tanh(score / cap) before the mask and the soft-max", &wrong_.front(),
+           static_cast<int>(wrong_.front().worst)};
+  return true;
+}
+
 bool ScoreSamples::by_scale(Named& named) const {
   double xy = 0.0;
   double xx = 0.0;
+  const auto cap = static_cast<double>(spec_.attention_cap);
+  constexpr double kSteep = 0.95;  // nearer to the cap the score says little about q·k
   for (const Row& row : wrong_) {
-    for (int j = 0; j <= row.position; ++j) {
-      const double e = score(row, j, own_kv(row.head)).value;
-      xy += e * static_cast<double>(row.scores[static_cast<std::size_t>(j)]);
+    for (int j = first_key(row); j <= row.position; ++j) {
+      const double e = raw_score(row, j, own_kv(row.head)).value;
+      auto s = static_cast<double>(row.scores[static_cast<std::size_t>(j)]);
+      if (cap > 0.0) {
+        if (std::fabs(s) > kSteep * cap) {
+          continue;
+        }
+        s = cap * std::atanh(s / cap);
+      }
+      xy += e * s;
       xx += e * e;
     }
   }
@@ -88,11 +138,12 @@ bool ScoreSamples::by_scale(Named& named) const {
   if (!std::isfinite(factor) || factor == 0.0) {
     return false;
   }
+  // An estimate from capped scores is as good as they are.
+  const double loose = cap > 0.0 ? 1e-4 * cap : 0.0;
   for (const Row& row : wrong_) {
-    for (int j = 0; j <= row.position; ++j) {
-      const Score e = score(row, j, own_kv(row.head));
-      if (!agrees(row.scores[static_cast<std::size_t>(j)], e.value * factor,
-                  4.0 * e.tolerance * std::fabs(factor))) {
+    for (int j = first_key(row); j <= row.position; ++j) {
+      const Score e = capped(raw_score(row, j, own_kv(row.head)), factor);
+      if (!agrees(row.scores[static_cast<std::size_t>(j)], e.value, 4.0 * e.tolerance + loose)) {
         return false;
       }
     }
@@ -123,7 +174,7 @@ bool ScoreSamples::by_kv_head(Named& named) const {
     int found = -1;
     for (int g = 0; g < spec_.n_kv_heads && found < 0; ++g) {
       bool all = true;
-      for (int j = 0; j <= row.position && all; ++j) {
+      for (int j = first_key(row); j <= row.position && all; ++j) {
         all = fits(row, j, j, g);
       }
       found = all ? g : -1;
@@ -161,7 +212,8 @@ bool ScoreSamples::by_slots(Named& named) const {
                        [&](const Row* row) { return fits(*row, key, slot, own_kv(row->head)); });
   };
   std::vector<int> holder(static_cast<std::size_t>(position) + 1, kUnknownSlot);
-  for (int key = 0; key <= position; ++key) {
+  const int first = spec_.first_key(layer_, position);  // older keys are not seen
+  for (int key = first; key <= position; ++key) {
     int& found = holder[static_cast<std::size_t>(key)];
     for (const int slot : {key, kZeroSlot, key - 1, position, key + 1}) {
       if (found == kUnknownSlot && slot >= kZeroSlot && slot <= position && holds(key, slot)) {
@@ -180,7 +232,7 @@ bool ScoreSamples::by_slots(Named& named) const {
   int zero = 0;
   int newest = -1;
   int first_zero = -1;
-  for (int key = 0; key <= position; ++key) {
+  for (int key = first; key <= position; ++key) {
     const int slot = holder[static_cast<std::size_t>(key)];
     shifted += slot == key - 1 && key > 0 ? 1 : 0;
     zero += slot == kZeroSlot ? 1 : 0;
@@ -194,7 +246,8 @@ bool ScoreSamples::by_slots(Named& named) const {
                             newest, position, zero);
     named.advice = "advance the write position of the KV cache with every token";
     named.key = newest;
-  } else if (position > 1 && shifted >= position - 1 && zero <= 1 && holder[1] == 0) {
+  } else if (position > first + 1 && shifted >= position - first - 1 && zero <= 1 &&
+             holder[static_cast<std::size_t>(first) + 1] == first) {
     named.cause = "kv-off-by-one";
     named.why = "every slot holds the key of the position before it";
     named.advice = "write the KV cache at the position that attention reads";
@@ -220,13 +273,41 @@ bool ScoreSamples::by_slots(Named& named) const {
   return true;
 }
 
+bool ScoreSamples::by_half_capped(Named& named) const {
+  const auto width = static_cast<std::size_t>(spec_.head_dim);
+  for (const Row& row : wrong_) {
+    const auto q = input_.captures.row(Tap::kQRope, layer_, row.position)
+                       .subspan(static_cast<std::size_t>(row.head) * width, width);
+    for (int j = first_key(row); j <= row.position; ++j) {
+      const auto k = input_.captures.row(Tap::kKRope, layer_, j)
+                         .subspan(static_cast<std::size_t>(own_kv(row.head)) * width, width);
+      double sum = 0.0;
+      for (std::size_t d = 0; d < width; ++d) {
+        const float next = static_cast<float>(sum + static_cast<double>(q[d] * k[d]));
+        sum = static_cast<double>(f16_to_f32(f32_to_f16(next)));
+      }
+      const Score e = capped({sum * static_cast<double>(spec_.attention_scale), 1e-30});
+      if (!agrees(row.scores[static_cast<std::size_t>(j)], e.value, 4.0 * e.tolerance)) {
+        return false;
+      }
+    }
+  }
+  named = {"score-float16", "q·k added up in float16 gives exactly the captured scores",
+           "accumulate q·k in float32, or scale q before the product", &wrong_.front(),
+           static_cast<int>(wrong_.front().worst)};
+  return true;
+}
+
 bool ScoreSamples::by_half(Named& named) const {
+  if (spec_.attention_cap > 0.0F) {
+    return by_half_capped(named);  // the cap hides the grid of float16 numbers
+  }
   const auto scale = static_cast<double>(spec_.attention_scale);
   std::size_t on_grid = 0;
   std::size_t all = 0;
   std::size_t infinite = 0;
   for (const Row& row : wrong_) {
-    for (int j = 0; j <= row.position; ++j) {
+    for (int j = first_key(row); j <= row.position; ++j) {
       const float s = row.scores[static_cast<std::size_t>(j)];
       ++all;
       if (!std::isfinite(s)) {
@@ -258,7 +339,7 @@ void ScoreSamples::explain(Report& report) const {
   Named named{"scores-wrong", "scores fit no usual mistake",
               "compare q·k of one key by hand with the captured score", &wrong_.front(),
               static_cast<int>(wrong_.front().worst)};
-  if (!by_scale(named) && !by_kv_head(named) && !by_slots(named)) {
+  if (!by_missing_cap(named) && !by_scale(named) && !by_kv_head(named) && !by_slots(named)) {
     static_cast<void>(by_half(named));
   }
   const Row& row = *named.row;
@@ -275,7 +356,7 @@ void ScoreSamples::explain(Report& report) const {
   f.advice = named.advice;
   std::vector<double> expected;
   for (int j = 0; j <= row.position; ++j) {
-    expected.push_back(score(row, j, own_kv(row.head)).value);
+    expected.push_back(j < first_key(row) ? -INFINITY : score(row, j, own_kv(row.head)).value);
   }
   show_values(f, row.scores, expected, static_cast<std::size_t>(named.key));
   f.evidence.key = named.key;

@@ -36,23 +36,32 @@ class ScoreSamples {
     int key = -1;
   };
 
-  /// scale · q · k_slot with the given KV head, and its tolerance.
+  /// cap(factor · scale · q · k_slot) with the given KV head, and its tolerance.
   struct Score {
     double value = 0.0, tolerance = 0.0;
   };
+  [[nodiscard]] Score raw_score(const Row& row, int slot, int kv_head) const;
+  [[nodiscard]] Score capped(Score raw, double factor = 1.0) const;
   [[nodiscard]] Score score(const Row& row, int slot, int kv_head) const;
   [[nodiscard]] bool fits(const Row& row, int key, int slot, int kv_head) const;
   [[nodiscard]] int own_kv(int head) const;
+  [[nodiscard]] std::span<const float> cached_key(int slot) const;
+  [[nodiscard]] int first_key(const Row& row) const {
+    return spec_.first_key(layer_, row.position);
+  }
 
+  [[nodiscard]] bool by_missing_cap(Named& named) const;
   [[nodiscard]] bool by_scale(Named& named) const;
   [[nodiscard]] bool by_kv_head(Named& named) const;
   [[nodiscard]] bool by_slots(Named& named) const;
   [[nodiscard]] bool by_half(Named& named) const;
+  [[nodiscard]] bool by_half_capped(Named& named) const;
 
   const DeepInput& input_;
   const model::DecoderSpec& spec_;
   int layer_;
-  int history_ = 0;  ///< positions [0, history_) have a finite K
+  int history_ = 0;                       ///< positions [0, history_) have a finite K
+  std::vector<std::vector<float>> keys_;  ///< [history_], as the cache holds them, where rounded
   std::vector<Row> wrong_;
 };
 

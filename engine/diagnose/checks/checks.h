@@ -18,6 +18,7 @@ void check_row_sums(const LiveInput& input, Report& report);
 void check_attention(const DeepInput& input, Report& report);
 void check_residual_live(const LiveInput& input, Report& report);
 void check_residual(const DeepInput& input, Report& report);
+void check_experts(const DeepInput& input, Report& report);
 void check_activation(const DeepInput& input, Report& report);
 void check_head(const DeepInput& input, Report& report);
 void check_logits(const LiveInput& input, Report& report);

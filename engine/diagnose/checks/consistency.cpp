@@ -34,9 +34,16 @@ double relative_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 /// Rounding of a whole forward pass relative to the logits' spread: each of the layers' operations
-/// adds its own; measured below 40 u per layer on the healthy set.
+/// adds its own; measured below 40 u per layer on the healthy set. Where products round their
+/// inputs, or keys fall to another side of a float16 step, most of that is lost in the sums:
+/// measured on a GPU, 0.36 · 2⁻¹¹ per layer with F16 and Q8_0 products (2 · 2⁻¹¹ allowed), 0.013 ·
+/// 2⁻¹¹ with float32 ones and a float16 cache (1 · 2⁻¹¹ allowed).
 double pass_tolerance(const DeepInput& input) {
-  return 200.0 * input.subject.unit_roundoff * (input.subject.model->spec.n_layers + 1);
+  constexpr double kHalf = 0x1p-11;
+  const Subject& s = input.subject;
+  const double coarse = std::max(s.product_roundoff > s.unit_roundoff ? s.product_roundoff : 0.0,
+                                 s.half_cache ? kHalf : 0.0);
+  return (200.0 * s.unit_roundoff + coarse) * (s.model->spec.n_layers + 1);
 }
 
 void compare(const DeepInput& input, std::span<const float> a, std::span<const float> b,
@@ -79,6 +86,11 @@ void check_consistency(const DeepInput& input, Report& report) {
   compare(input, input.again_logits, replay, 0.0, "not-repeatable",
           "the same pass run twice gives different bits",
           "look for races, stale graphs and uninitialised reads", report);
+  compare(input, input.again_logits, input.eager_logits, 0.0, "stale-graph",
+          "the recorded step and the same kernels launched one by one give different bits",
+          "the recording holds what should be read anew: record it again, or keep position, length "
+          "and token in device memory",
+          report);
 }
 
 /// All layers' statistics the same: the probe reads one buffer for all of them.
@@ -116,14 +128,16 @@ namespace {
 /// attention itself is wrong they must differ, so this is only a symptom.
 void check_recomputed(const DeepInput& input, Report& report) {
   for (const RecomputedRow& row : input.recomputed) {
-    const auto live = input.newest->attention_row(row.layer, row.head);
+    const std::span<const float> live = row.captured;
+    const float lse = input.newest->head(row.layer, row.head).lse;
     for (std::size_t j = 0; j < live.size(); ++j) {
       const auto a = static_cast<double>(live[j]);
       const auto b = static_cast<double>(row.probabilities[j]);
       const double distance = std::log(std::max({a, b, 1e-30}) / std::max(std::min(a, b), 1e-30));
       // Both rows are rounded; ln p is the distance from the top score at most.
       const double limit =
-          2.0 * thresholds::probability(std::log(std::max(b, 1e-30)), input.subject.unit_roundoff) +
+          2.0 * thresholds::probability(std::log(std::max(b, 1e-30)), static_cast<double>(lse),
+                                        input.subject.unit_roundoff) +
           2.0 * thresholds::row_sum(live.size(), input.subject.unit_roundoff);
       if (distance <= limit || std::isnan(a) || std::max(a, b) < 1e-20) {
         continue;

@@ -17,12 +17,14 @@ using capture::Tap;
 struct BadRows {
   std::size_t n = 0, padded = 0, compared_padded = 0;
   std::size_t zero = 0, first = 0, last = 0;
-  bool constant = true;  ///< every wrong row holds one value at every position
+  bool constant = true;  ///< every wrong row holds one value
+  bool stale = false;    ///< every wrong row holds its value at all captured positions
 };
 
 BadRows bad_rows(const Linear& l, const std::vector<bool>& usable) {
   BadRows bad;
   float value = 0.0F;
+  bad.stale = l.positions.size() > 1;
   for (std::size_t i = 0; i < l.expected[l.worst].size(); ++i) {
     const std::size_t r = i * l.stride;
     const bool pad = r >= usable.size() || !usable[r];
@@ -36,6 +38,8 @@ BadRows bad_rows(const Linear& l, const std::vector<bool>& usable) {
       value = captured;
     }
     bad.constant = bad.constant && captured == value;
+    bad.stale = bad.stale && std::all_of(l.out.begin(), l.out.end(),
+                                         [&](const auto& row) { return row[r] == captured; });
     bad.last = r;
     ++bad.n;
     bad.padded += pad ? 1U : 0U;
@@ -46,15 +50,20 @@ BadRows bad_rows(const Linear& l, const std::vector<bool>& usable) {
 
 /// True when the captured logits are another matrix of the file times final_norm.
 bool is_head(const Linear& l, const format::TensorInfo& other) {
-  std::size_t good = 0;
-  std::size_t compared = 0;
+  std::vector<double> values;
+  std::vector<double> tolerance;
   const std::size_t rows = std::min<std::size_t>(other.shape[0], l.out[l.worst].size());
   for (std::size_t r = 0; r < rows; r += l.stride) {
     const Dot d = dot(tensor_row(other, r), l.in[l.worst]);
-    good += agrees(l.out[l.worst][r], d.sum, 4.0 * l.bound * d.magnitude + 1e-30) ? 1U : 0U;
-    ++compared;
+    values.push_back(d.sum);
+    tolerance.push_back(4.0 * l.bound[l.worst] * d.magnitude + 1e-30);
   }
-  return static_cast<double>(good) >= thresholds::kExplained * static_cast<double>(compared);
+  l.finish.apply(values, tolerance);
+  std::size_t good = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    good += agrees(l.out[l.worst][i * l.stride], values[i], tolerance[i]) ? 1U : 0U;
+  }
+  return static_cast<double>(good) >= thresholds::kExplained * static_cast<double>(values.size());
 }
 
 /// How much two vectors point the same way (−1 … 1), centred.
@@ -103,6 +112,14 @@ void explain_head(const model::Model& model, const Linear& l, Finding& f) {
     f.advice = "the grid of the head's product does not cover every row of the vocabulary";
     return;
   }
+  if (bad.stale && bad.n > 0) {
+    f.cause = "head-rows-stale";
+    f.message = fmt::format(
+        "{} rows from {} to {} keep their values from token to token, whatever final_norm is",
+        bad.n, bad.first, bad.last);
+    f.advice = "these rows are left from an earlier pass: compute all of them, every time";
+    return;
+  }
   if (!model.weights.tied_head && embedding != nullptr && is_head(l, *embedding)) {
     f.cause = "wrong-head";
     f.tensor = "output.weight";
@@ -136,7 +153,12 @@ void check_head(const DeepInput& input, Report& report) {
   if (tensor == nullptr || tensor->shape.size() != 2) {
     return;
   }
-  const auto linear = recompute(input, *tensor, {}, Tap::kFinalNorm, Tap::kLogits, -1);
+  Finish finish;
+  finish.scale = static_cast<double>(model.spec.logit_scale);
+  finish.cap = static_cast<double>(model.spec.logit_cap);
+  finish.u = input.subject.unit_roundoff;
+  const auto linear = recompute(input, whole_tensor(*tensor), tensor_values(model, "output.bias"),
+                                {Tap::kFinalNorm, -1}, {Tap::kLogits, -1}, finish);
   if (!linear || linear->n_bad == 0) {
     return;
   }

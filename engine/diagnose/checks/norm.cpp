@@ -1,12 +1,14 @@
 // Norms: attn_norm, ffn_norm and final_norm recomputed from their inputs with the file's weights.
 //
-// captured[i] = x[i] · w[i] / sqrt(mean(x²) + ε). Where it is not, the ratio s = captured/(x·w)
-// tells the causes apart: the same for all channels and positions: a scaled weight; the same for
-// all channels of a position: another ε; different per channel: other weights.
+// captured[i] = x[i] · w[i] / sqrt(mean(x²) + ε), for a layer norm x less its mean and plus the
+// bias. Where it is not, the ratio s = captured/(x·w) tells the causes apart: the same for all
+// channels and positions: a scaled weight; the same for all channels of a position: another ε;
+// different per channel: other weights.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "engine/diagnose/checks/checks.h"
 #include "engine/diagnose/oracle.h"
@@ -18,31 +20,59 @@ namespace {
 using capture::Tap;
 
 struct Norm {
-  Tap in, out;
-  int layer_in, layer;
-  std::string tensor;
+  TapPlace in, out;
+  std::string tensor, bias;  ///< bias: empty, or of a layer norm
+  bool layer_norm = false;
 };
 
-/// One position of a norm that is wrong, with what it should be.
+/// One position of a norm that is wrong, with what it should be. `x` is centred for a layer norm,
+/// `y` is without the bias.
 struct Row {
   int position = 0;
-  std::span<const float> x, y;
+  std::span<const float> captured;
+  std::vector<double> x, y, size;  ///< size: what the rounding is relative to
   std::vector<double> expected;
   double mean_square = 0.0;
+  bool layer_norm = false;
   std::size_t worst = 0;
   double error = 0.0;
 };
 
-/// The input of the first norm of a layer is what the layer before left.
+/// Every norm over the stream. Norms of Q and K are part of their projections.
 std::vector<Norm> norms_of(const model::DecoderSpec& spec) {
   std::vector<Norm> list;
+  const bool layer_norm = spec.norm_kind == model::NormKind::kLayer;
   for (int layer = 0; layer < spec.n_layers; ++layer) {
-    list.push_back({layer == 0 ? Tap::kEmbedding : Tap::kResidOut, Tap::kAttnNorm, layer - 1, layer,
-                    layer_tensor(layer, "attn_norm.weight")});
-    list.push_back(
-        {Tap::kResidMid, Tap::kFfnNorm, layer, layer, layer_tensor(layer, "ffn_norm.weight")});
+    const auto add = [&](TapPlace in, Tap out, const char* weight, const char* bias) {
+      list.push_back({in,
+                      {out, layer},
+                      layer_tensor(layer, weight),
+                      layer_norm ? layer_tensor(layer, bias) : std::string(),
+                      layer_norm});
+    };
+    const TapPlace entered = stream_before(layer);
+    const TapPlace middle = spec.parallel ? entered : TapPlace{Tap::kResidMid, layer};
+    if (spec.second_attn_norm) {
+      add(entered, Tap::kAttnNorm, "attn_norm_2.weight", "attn_norm_2.bias");
+      add(entered, Tap::kFfnNorm, "attn_norm.weight", "attn_norm.bias");
+    } else if (spec.pre_norm) {
+      add(entered, Tap::kAttnNorm, "attn_norm.weight", "attn_norm.bias");
+    }
+    if (spec.post_norm) {
+      add({Tap::kAttnOut, layer}, Tap::kAttnPostNorm, "post_attention_norm.weight", "");
+    }
+    if (spec.has_ffn_norm()) {
+      add(middle, Tap::kFfnNorm, "ffn_norm.weight", "ffn_norm.bias");
+    }
+    if (spec.post_norm) {
+      add({Tap::kFfnOut, layer}, Tap::kFfnPostNorm, "post_ffw_norm.weight", "");
+    }
   }
-  list.push_back({Tap::kResidOut, Tap::kFinalNorm, spec.n_layers - 1, -1, "output_norm.weight"});
+  list.push_back({{Tap::kResidOut, spec.n_layers - 1},
+                  {Tap::kFinalNorm, -1},
+                  "output_norm.weight",
+                  layer_norm ? "output_norm.bias" : "",
+                  layer_norm});
   return list;
 }
 
@@ -51,17 +81,21 @@ std::optional<double> common_ratio(const Row& row, std::span<const float> w, dou
   double ratio = 0.0;
   double weight = 0.0;
   for (std::size_t i = 0; i < w.size(); ++i) {
-    const double base = static_cast<double>(row.x[i]) * static_cast<double>(w[i]);
-    ratio += static_cast<double>(row.y[i]) * base;
+    const double base = row.x[i] * static_cast<double>(w[i]);
+    ratio += row.y[i] * base;
     weight += base * base;
   }
   if (!(weight > 0.0) || !std::isfinite(ratio)) {
     return std::nullopt;
   }
   ratio /= weight;
+  const double root = std::sqrt(row.mean_square);
   for (std::size_t i = 0; i < w.size(); ++i) {
-    const double expected = ratio * static_cast<double>(row.x[i]) * static_cast<double>(w[i]);
-    if (!agrees(row.y[i], expected, tolerance * std::fabs(expected) + 1e-30)) {
+    const double expected = ratio * row.x[i] * static_cast<double>(w[i]);
+    // `size` was taken at the right scale; the candidate's may be another.
+    const double grown = row.size[i] * std::max(1.0, std::fabs(ratio) * root);
+    if (!(std::fabs(row.y[i] - expected) <=
+          tolerance * std::max(std::fabs(expected), row.layer_norm ? grown : 0.0) + 1e-30)) {
       return std::nullopt;
     }
   }
@@ -129,8 +163,8 @@ void explain_norm(const std::vector<Row>& rows, std::span<const float> w, double
   const double rms = std::sqrt(row.mean_square + eps);
   std::size_t n = 0;
   for (std::size_t i = 0; i < w.size(); ++i) {
-    if (row.x[i] != 0.0F) {
-      mean += static_cast<double>(row.y[i]) * rms / static_cast<double>(row.x[i]);
+    if (row.x[i] != 0.0) {
+      mean += row.y[i] * rms / row.x[i];
       ++n;
     }
   }
@@ -145,6 +179,56 @@ void explain_norm(const std::vector<Row>& rows, std::span<const float> w, double
   f.advice = "reload the norm's weights and look for what writes over them";
 }
 
+/// The norm recomputed at one position; nothing where it was not captured or its input is not
+/// sound.
+std::optional<Row> recompute_row(const DeepInput& input, const Norm& norm, int position,
+                                 std::span<const float> w, std::span<const float> bias) {
+  const auto in = input.captures.row(norm.in.tap, norm.in.layer, position);
+  Row row;
+  row.position = position;
+  row.layer_norm = norm.layer_norm;
+  row.captured = input.captures.row(norm.out.tap, norm.out.layer, position);
+  if (in.size() != w.size() || row.captured.size() != w.size() || !all_finite(in)) {
+    return std::nullopt;
+  }
+  double mean = 0.0;
+  for (const float v : in) {
+    mean += norm.layer_norm ? static_cast<double>(v) / static_cast<double>(in.size()) : 0.0;
+  }
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    row.x.push_back(static_cast<double>(in[i]) - mean);
+    row.mean_square += row.x[i] * row.x[i] / static_cast<double>(w.size());
+  }
+  const double eps = static_cast<double>(input.subject.model->spec.norm_eps);
+  const double scale = 1.0 / std::sqrt(row.mean_square + eps);
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    const double b = bias.empty() ? 0.0 : static_cast<double>(bias[i]);
+    const double product = row.x[i] * scale * static_cast<double>(w[i]);
+    row.expected.push_back(product + b);
+    row.y.push_back(static_cast<double>(row.captured[i]) - b);
+    row.size.push_back(std::fabs(product) + std::fabs(b) +
+                       std::fabs(mean * scale * static_cast<double>(w[i])));
+  }
+  return row;
+}
+
+/// Finds the largest error of a row; true when it is beyond the tolerance.
+bool is_wrong(Row& row, double u) {
+  bool wrong = false;
+  for (std::size_t i = 0; i < row.expected.size(); ++i) {
+    if (agrees(row.captured[i], row.expected[i], thresholds::norm(u) * row.size[i] + 1e-30)) {
+      continue;
+    }
+    wrong = true;
+    const double e = std::fabs(static_cast<double>(row.captured[i]) - row.expected[i]);
+    if (!(e <= row.error)) {
+      row.error = e;
+      row.worst = i;
+    }
+  }
+  return wrong;
+}
+
 }  // namespace
 
 void check_norms(const DeepInput& input, Report& report) {
@@ -153,47 +237,27 @@ void check_norms(const DeepInput& input, Report& report) {
   const auto eps = static_cast<double>(model.spec.norm_eps);
   for (const Norm& norm : norms_of(model.spec)) {
     const std::vector<float> w = tensor_values(model, norm.tensor);
+    const std::vector<float> bias = tensor_values(model, norm.bias);
     std::vector<Row> bad;
     for (const int position : input.captures.sample_positions()) {
-      Row row;
-      row.position = position;
-      row.x = input.captures.row(norm.in, norm.layer_in, position);
-      row.y = input.captures.row(norm.out, norm.layer, position);
-      if (row.x.size() != w.size() || row.y.size() != w.size() || !all_finite(row.x)) {
-        continue;
-      }
-      row.mean_square = mean_square(row.x);
-      const double scale = 1.0 / std::sqrt(row.mean_square + eps);
-      bool wrong = false;
-      for (std::size_t i = 0; i < w.size(); ++i) {
-        row.expected.push_back(static_cast<double>(row.x[i]) * scale * static_cast<double>(w[i]));
-        const double e = std::fabs(static_cast<double>(row.y[i]) - row.expected[i]);
-        if (!agrees(row.y[i], row.expected[i],
-                    thresholds::norm(u) * std::fabs(row.expected[i]) + 1e-30)) {
-          wrong = true;
-          if (!(e <= row.error)) {
-            row.error = e;
-            row.worst = i;
-          }
-        }
-      }
-      if (wrong) {
-        bad.push_back(std::move(row));
+      auto row = recompute_row(input, norm, position, w, bias);
+      if (row && is_wrong(*row, u)) {
+        bad.push_back(std::move(*row));
       }
     }
     if (bad.empty()) {
       continue;
     }
     const Row& first = bad.front();
-    Finding f = finding_at(model, "norm", "", norm.out, norm.layer, first.position);
+    Finding f = finding_at(model, "norm", "", norm.out.tap, norm.out.layer, first.position);
     f.tensor = norm.tensor;
     f.value = first.error;
-    f.threshold = thresholds::norm(u) * std::fabs(first.expected[first.worst]);
+    f.threshold = thresholds::norm(u) * first.size[first.worst];
     explain_norm(bad, w, eps, u, f);
-    f.message =
-        fmt::format("{}{}: {}", f.evidence.tap,
-                    norm.layer >= 0 ? fmt::format(" of layer {}", norm.layer) : "", f.message);
-    show_values(f, first.y, first.expected, first.worst);
+    f.message = fmt::format("{}{}: {}", f.evidence.tap,
+                            norm.out.layer >= 0 ? fmt::format(" of layer {}", norm.out.layer) : "",
+                            f.message);
+    show_values(f, first.captured, first.expected, first.worst);
     report.add(std::move(f));
   }
 }

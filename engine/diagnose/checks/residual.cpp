@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "engine/diagnose/checks/checks.h"
@@ -17,8 +18,11 @@ struct Addition {
   Tap before, block, after;
 };
 
-constexpr Addition kAdditions[] = {{Tap::kResidOut, Tap::kAttnOut, Tap::kResidMid},
-                                   {Tap::kResidMid, Tap::kFfnOut, Tap::kResidOut}};
+/// What is added is the block's output, normalised where the architecture does so.
+std::array<Addition, 2> additions(const model::DecoderSpec& spec) {
+  return {{{Tap::kResidOut, spec.post_norm ? Tap::kAttnPostNorm : Tap::kAttnOut, Tap::kResidMid},
+           {Tap::kResidMid, spec.post_norm ? Tap::kFfnPostNorm : Tap::kFfnOut, Tap::kResidOut}}};
+}
 
 /// True when after = before · a + block · b everywhere.
 bool fits(std::span<const float> before, std::span<const float> block, std::span<const float> after,
@@ -99,7 +103,7 @@ void check_addition(const DeepInput& input, const Addition& add, int layer, Repo
 
 void check_residual(const DeepInput& input, Report& report) {
   for (int layer = 0; layer < input.subject.model->spec.n_layers; ++layer) {
-    for (const Addition& add : kAdditions) {
+    for (const Addition& add : additions(input.subject.model->spec)) {
       check_addition(input, add, layer, report);
     }
   }
@@ -112,7 +116,7 @@ void check_residual_live(const LiveInput& input, Report& report) {
     return;
   }
   for (int layer = 0; layer < frame.n_layers; ++layer) {
-    for (const Addition& add : kAdditions) {
+    for (const Addition& add : additions(input.subject.model->spec)) {
       const capture::TapStats& before =
           frame.stats(before_layer(add, layer), before_tap(add, layer));
       const capture::TapStats& block = frame.stats(layer, add.block);

@@ -22,6 +22,7 @@ struct Rotation {
   double times = 1.0;
   std::vector<double> inv_freq;
   int shift = 0;
+  double factor = 1.0;  ///< of cosines and sines
 };
 
 struct Sample {
@@ -34,6 +35,9 @@ void rotate(const Rotation& r, int position, std::span<const float> x, std::vect
             std::vector<double>& magnitude) {
   out.assign(x.begin(), x.end());
   magnitude.assign(x.size(), 0.0);
+  if (r.times == 0.0) {
+    return;
+  }
   const std::size_t n = r.inv_freq.size();
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t a = r.pairing == RopePairing::kHalf ? i : 2 * i;
@@ -41,9 +45,9 @@ void rotate(const Rotation& r, int position, std::span<const float> x, std::vect
     const double angle = r.times * static_cast<double>(position + r.shift) * r.inv_freq[i];
     const auto va = static_cast<double>(x[a]);
     const auto vb = static_cast<double>(x[b]);
-    out[a] = va * std::cos(angle) - vb * std::sin(angle);
-    out[b] = va * std::sin(angle) + vb * std::cos(angle);
-    magnitude[a] = magnitude[b] = std::fabs(va) + std::fabs(vb);
+    out[a] = r.factor * (va * std::cos(angle) - vb * std::sin(angle));
+    out[b] = r.factor * (va * std::sin(angle) + vb * std::cos(angle));
+    magnitude[a] = magnitude[b] = r.factor * (std::fabs(va) + std::fabs(vb));
   }
 }
 
@@ -68,12 +72,26 @@ Fit fit(const Rotation& r, const Sample& s, double u) {
   return worst;
 }
 
-std::vector<double> frequencies(const model::DecoderSpec& spec, double base) {
-  std::vector<double> f(static_cast<std::size_t>(spec.rope_dim / 2));
-  for (std::size_t i = 0; i < f.size(); ++i) {
-    f[i] = std::pow(base, -2.0 * static_cast<double>(i) / spec.rope_dim) / spec.rope_divisor;
+/// The layer's frequencies were its base another one.
+std::vector<double> frequencies(const model::DecoderSpec& spec, int layer, double base) {
+  model::DecoderSpec own = spec;
+  if (spec.rope_base_windowed > 0.0 && spec.layer_windowed(layer)) {
+    own.rope_scaling = model::RopeScaling::kNone;
   }
-  return f;
+  return model::rope_frequencies(own, base);
+}
+
+double base_of(const model::DecoderSpec& spec, int layer) {
+  return spec.rope_base_windowed > 0.0 && spec.layer_windowed(layer) ? spec.rope_base_windowed
+                                                                     : spec.rope_base;
+}
+
+/// The rotation that the spec asks for in a layer.
+Rotation rotation_of(const DeepInput& input, int layer) {
+  const model::Model& model = *input.subject.model;
+  return {model.spec.rope_pairing, model.spec.layer_rotates(layer) ? 1.0 : 0.0,
+          model.weights.frequencies(model.spec, layer, input.subject.context), 0,
+          model.spec.rope_factor};
 }
 
 struct Candidate {
@@ -83,9 +101,9 @@ struct Candidate {
   Rotation rotation;
 };
 
-std::vector<Candidate> candidates(const model::Model& model) {
-  const model::DecoderSpec& spec = model.spec;
-  const Rotation right{spec.rope_pairing, 1.0, model.weights.inv_freq, 0};
+std::vector<Candidate> candidates(const DeepInput& input, int layer) {
+  const model::DecoderSpec& spec = input.subject.model->spec;
+  const Rotation right = rotation_of(input, layer);
   const auto with = [&](auto change) {
     Rotation r = right;
     change(r);
@@ -97,7 +115,10 @@ std::vector<Candidate> candidates(const model::Model& model) {
        "apply the rotation to Q and K of every layer", with([](Rotation& r) { r.times = 0.0; })},
       {"rope-twice", "every pair is turned by twice its angle",
        "apply the rotation once: perhaps both the projection and the cache write rotate",
-       with([](Rotation& r) { r.times = 2.0; })},
+       with([](Rotation& r) {
+         r.times = 2.0;
+         r.factor *= r.factor;
+       })},
       {"rope-pairing",
        fmt::format("the dimensions are paired {} instead of {}",
                    half ? "(2i, 2i + 1)" : "(i, i + half)",
@@ -109,19 +130,39 @@ std::vector<Candidate> candidates(const model::Model& model) {
       {"rope-position", "the angles are those of the position after", "count positions from 0",
        with([](Rotation& r) { r.shift = 1; })},
   };
-  const std::vector<double> plain = frequencies(spec, spec.rope_base);
+  if (!spec.layer_rotates(layer)) {
+    return {{"rope-unexpected", "this layer is rotated, but the architecture leaves it as it is",
+             "leave Q and K of every such layer unrotated (NoPE)",
+             with([](Rotation& r) { r.times = 1.0; })}};
+  }
+  if (spec.rope_factor != 1.0) {
+    list.push_back({"rope-factor",
+                    fmt::format("cosines and sines are not multiplied by {:.6g}", spec.rope_factor),
+                    "apply the scaling's attention factor to cosines and sines",
+                    with([](Rotation& r) { r.factor = 1.0; })});
+  }
+  const double own_base = base_of(spec, layer);
+  const std::vector<double> plain = frequencies(spec, layer, own_base);
   if (plain != right.inv_freq) {
-    list.push_back({"rope-base", "the frequency divisors of rope_freqs are not applied",
-                    "divide each frequency by its entry of rope_freqs.weight",
+    list.push_back({"rope-base", "the frequency divisors of the file are not applied",
+                    "divide each frequency by its entry of rope_freqs or rope_factors",
                     with([&](Rotation& r) { r.inv_freq = plain; })});
   }
+  if (spec.rope_scaling != model::RopeScaling::kNone) {
+    model::DecoderSpec unscaled = spec;
+    unscaled.rope_scaling = model::RopeScaling::kNone;
+    list.push_back({"rope-scaling", "the scaling for long contexts is not applied",
+                    "read rope.scaling from the metadata", with([&](Rotation& r) {
+                      r.inv_freq = model::rope_frequencies(unscaled, own_base);
+                    })});
+  }
   for (const double base : {1e4, 1e5, 5e5, 1e6}) {
-    if (base != spec.rope_base) {
-      list.push_back({"rope-base",
-                      fmt::format("the angles are those of base {:g}, the file says {:g}", base,
-                                  spec.rope_base),
-                      "read rope.freq_base from the metadata",
-                      with([&](Rotation& r) { r.inv_freq = frequencies(spec, base); })});
+    if (base != own_base) {
+      list.push_back(
+          {"rope-base",
+           fmt::format("the angles are those of base {:g}, the file says {:g}", base, own_base),
+           "read rope.freq_base from the metadata",
+           with([&](Rotation& r) { r.inv_freq = frequencies(spec, layer, base); })});
     }
   }
   return list;
@@ -166,7 +207,7 @@ double measured_base(const model::DecoderSpec& spec, const Sample& s) {
 
 void explain_rope(const DeepInput& input, const std::vector<Sample>& bad, Finding& f) {
   const model::Model& model = *input.subject.model;
-  for (const Candidate& c : candidates(model)) {
+  for (const Candidate& c : candidates(input, bad.front().layer)) {
     const bool fits = std::all_of(bad.begin(), bad.end(), [&](const Sample& s) {
       return fit(c.rotation, s, input.subject.unit_roundoff).ratio <= 4.0;
     });
@@ -192,8 +233,8 @@ void check_rope(const DeepInput& input, Report& report) {
   if (model.spec.rope_pairing == RopePairing::kNone) {
     return;
   }
-  const Rotation right{model.spec.rope_pairing, 1.0, model.weights.inv_freq, 0};
   for (int layer = 0; layer < model.spec.n_layers; ++layer) {
+    const Rotation right = rotation_of(input, layer);
     for (const bool is_query : {true, false}) {
       std::vector<Sample> bad;
       Fit first;
@@ -235,6 +276,9 @@ void check_rope_live(const LiveInput& input, Report& report) {
     return;
   }
   for (int layer = 0; layer < frame.n_layers; ++layer) {
+    if (!model.spec.layer_rotates(layer)) {
+      continue;
+    }
     const capture::TapStats& before = frame.stats(layer, Tap::kQ);
     const capture::TapStats& after = frame.stats(layer, Tap::kQRope);
     if (before.count == 0 || after.count == 0 || before.l2 == 0.0F || before.non_finite > 0) {

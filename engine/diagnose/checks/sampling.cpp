@@ -125,10 +125,46 @@ struct Verdict {
   bool possible = true;
 };
 
+/// What the run says of its newest distribution against the soft-max of its logits in float64: a
+/// sum that is lost in float32 over a large vocabulary shows here.
+void check_distribution(const DeepInput& input, Report& report) {
+  const model::Model& model = *input.subject.model;
+  if (input.run_logits.empty() || input.newest == nullptr || !input.newest->logits ||
+      input.newest->logits->non_finite > 0) {
+    return;
+  }
+  Sampling open;
+  open.temperature = 1.0;
+  const auto exact = distribution(model, input.run_logits, open, Nucleus::kProbabilities, false);
+  const std::vector<capture::TopToken>& said = input.newest->logits->top;
+  for (std::size_t i = 0; i < std::min(said.size(), exact.size()); ++i) {
+    // Probabilities are stored as float32; ids of equal logits may change places.
+    constexpr double kRounding = 1e-6;
+    const double off = std::fabs(static_cast<double>(said[i].prob) - exact[i].prob);
+    if (off <= kRounding && static_cast<double>(said[i].logit) == exact[i].logit) {
+      continue;
+    }
+    Finding f = finding_at(model, "sampler", "distribution-wrong", capture::Tap::kLogits, -1,
+                           input.newest->position);
+    ++f.stage;
+    f.evidence.index = said[i].id;
+    f.value = static_cast<double>(said[i].prob);
+    f.threshold = exact[i].prob;
+    f.message = fmt::format(
+        "token {} is given probability {:.6g} as number {} of the ranking, the soft-max of the "
+        "logits gives {:.6g} to token {}",
+        said[i].id, said[i].prob, i + 1, exact[i].prob, exact[i].id);
+    f.advice = "add up exponentials in float64, or in pieces, over the whole vocabulary";
+    report.add(std::move(f));
+    return;
+  }
+}
+
 }  // namespace
 
 void check_sampler(const DeepInput& input, Report& report) {
   const model::Model& model = *input.subject.model;
+  check_distribution(input, report);
   std::vector<Verdict> verdicts;
   double impossible = 0.0;
   for (const SamplerProbe& probe : input.probes) {
@@ -172,6 +208,28 @@ void check_sampler(const DeepInput& input, Report& report) {
   report.add(std::move(f));
 }
 
+namespace {
+
+/// Probability of everything more likely than a token, among the top-k: when that already reaches
+/// top-p the token is outside. 0 where the summary does not reach far enough to tell.
+double mass_ahead(const capture::LogitSummary& before, std::size_t rank, int top_k) {
+  const std::size_t known = before.top.size();
+  const auto k = static_cast<std::size_t>(std::max(0, top_k));
+  if (k > known) {
+    return 0.0;
+  }
+  double ahead = 0.0;
+  double all = k == 0 ? 1.0 : 0.0;
+  for (std::size_t i = 0; i < known; ++i) {
+    const auto p = static_cast<double>(before.top[i].prob);
+    ahead += i < rank ? p : 0.0;
+    all += i < k ? p : 0.0;
+  }
+  return ahead / std::max(all, 1e-30);
+}
+
+}  // namespace
+
 void check_sampling(const LiveInput& input, Report& report) {
   const capture::TokenFrame& frame = *input.frames.back();
   const Sampling& s = input.subject.sampling;
@@ -207,19 +265,32 @@ void check_sampling(const LiveInput& input, Report& report) {
     report.add(std::move(f));
     return;
   }
-  // Probability of everything more likely: when that already reaches top-p the token is outside.
-  double ahead = 0.0;
-  for (std::size_t i = 0; i < std::min(rank, before->top.size()); ++i) {
-    ahead += static_cast<double>(before->top[i].prob);
+  if (s.temperature <= 0.0) {
+    return;
   }
-  constexpr double kRounding = 1e-4;  // top probabilities are stored as float32
-  if (s.temperature > 0.0 && s.top_k == 0 && ahead > s.top_p + kRounding) {
+  constexpr double kRounding = 1e-4;  // probabilities are stored as float32
+  const double ahead = mass_ahead(*before, rank, s.top_k);
+  if (ahead > s.top_p + kRounding) {
     f.cause = "outside-top-p";
     f.value = ahead;
     f.threshold = s.top_p;
     f.message = fmt::format("token {} was drawn although more likely tokens already have {:.4g}",
                             frame.id, ahead);
     f.advice = "top-p adds up probabilities, after the soft-max";
+    report.add(std::move(f));
+    return;
+  }
+  // The ratio of two probabilities needs no sum: it is exp of the logits' distance.
+  const double ratio =
+      std::exp(static_cast<double>(frame.choice.logit) - static_cast<double>(before->max));
+  if (ratio < s.min_p - kRounding) {
+    f.cause = "outside-min-p";
+    f.value = ratio;
+    f.threshold = s.min_p;
+    f.message =
+        fmt::format("token {} was drawn although it is only {:.4g} times as likely as the first",
+                    frame.id, ratio);
+    f.advice = "min-p drops tokens below that part of the largest probability";
     report.add(std::move(f));
   }
 }

@@ -28,7 +28,7 @@ Result<Interventions> rotated(const Model& model, const FaultArguments& given) {
 }
 
 Result<Interventions> qk_norm_off(const Model& model, const FaultArguments& given) {
-  if (model.file->find_tensor("blk.0.attn_q_norm.weight") == nullptr) {
+  if (model.spec.qk_norm == model::QkNorm::kNone) {
     return usage_error(fmt::format("architecture '{}' has no norm of Q and K to leave out",
                                    model.spec.architecture));
   }
@@ -48,6 +48,30 @@ Result<Interventions> scale_none(const Model& model, const FaultArguments& given
 
 Result<Interventions> scale_double(const Model& model, const FaultArguments& given) {
   return at_place(Kind::kAttentionScale, given, static_cast<double>(model.spec.attention_scale));
+}
+
+Result<Interventions> cap_off(const Model& model, const FaultArguments& given) {
+  if (model.spec.attention_cap == 0.0F) {
+    return usage_error(fmt::format("architecture '{}' has no soft-cap on its scores (Gemma 2 has)",
+                                   model.spec.architecture));
+  }
+  return at_place(Kind::kScoreCapOff, given);
+}
+
+Result<Interventions> logit_cap_off(const Model& model, const FaultArguments& given) {
+  if (model.spec.logit_cap == 0.0F) {
+    return usage_error(fmt::format("architecture '{}' has no soft-cap on its logits (Gemma 2 has)",
+                                   model.spec.architecture));
+  }
+  return at_place(Kind::kLogitCapOff, given);
+}
+
+Result<Interventions> window_off(const Model& model, const FaultArguments& given) {
+  if (model.spec.window == 0 || (given.layer >= 0 && !model.spec.layer_windowed(given.layer))) {
+    return usage_error(model.spec.window == 0 ? "this model has no sliding window"
+                                              : "this layer has no sliding window");
+  }
+  return at_place(Kind::kWindowOff, given);
 }
 
 template <Kind kKind>
@@ -144,6 +168,18 @@ std::vector<Fault> attention_faults() {
        {Argument::kLayer, Argument::kHead},
        0,
        scale_double},
+      {"soft-cap:scores",
+       "soft-cap of the scores left out",
+       "Gemma 2 bends large scores back below a cap; without it a few keys take everything.",
+       {Argument::kLayer, Argument::kHead},
+       0,
+       cap_off},
+      {"soft-cap:logits",
+       "soft-cap of the logits left out",
+       "Gemma 2 bends the logits too: the ranking stays, the probabilities do not.",
+       {},
+       0,
+       logit_cap_off},
       {"softmax:unnormalised",
        "soft-max without its division",
        "Exponentials are used as weights: rows sum to more than one.",
@@ -156,6 +192,12 @@ std::vector<Fault> attention_faults() {
        {Argument::kLayer, Argument::kHead},
        0,
        placed<Kind::kMaskOff>},
+      {"window:off",
+       "sliding window ignored",
+       "Layers that were trained to see the last tokens only see everything: short texts work.",
+       {Argument::kLayer, Argument::kHead},
+       0,
+       window_off},
       {"gqa:modulo",
        "KV heads taken by remainder",
        "Query head h reads KV head h mod n instead of h / group.",

@@ -19,7 +19,7 @@ Result<Interventions> placed(const Model& /*model*/, const FaultArguments& given
 }
 
 Result<Interventions> unscaled(const Model& model, const FaultArguments& given) {
-  if (!model.spec.architecture.starts_with("gemma")) {
+  if (model.spec.embedding_scale == 1.0F) {
     return usage_error(fmt::format("architecture '{}' does not scale its embedding (Gemma does)",
                                    model.spec.architecture));
   }
@@ -29,6 +29,21 @@ Result<Interventions> unscaled(const Model& model, const FaultArguments& given) 
 Result<Interventions> channel(const Model& /*model*/, const FaultArguments& given) {
   constexpr double kOff = 1.15;  // the documented case was 15 % off
   return at_place(Kind::kChannel, given, kOff);
+}
+
+template <Kind kKind>
+Result<Interventions> routed(const Model& model, const FaultArguments& given) {
+  const model::DecoderSpec& spec = model.spec;
+  if (spec.n_experts == 0) {
+    return usage_error("this model has no experts to route to");
+  }
+  if (kKind == Kind::kRouteUnnormalised && !spec.expert_weights_norm) {
+    return usage_error("this model does not divide its experts' weights by their sum");
+  }
+  if (spec.n_experts_used == spec.n_experts) {
+    return usage_error("this model uses all of its experts, so there is nothing to choose");
+  }
+  return at_place(kKind, given);
 }
 
 /// Without arguments an ablation takes the middle of the model: something to look at.
@@ -140,6 +155,23 @@ std::vector<Fault> block_faults() {
        {Argument::kLayer},
        0,
        ablate_ffn},
+  };
+}
+
+std::vector<Fault> expert_faults() {
+  return {
+      {"moe:unnormalised",
+       "expert weights not normalised",
+       "The chosen experts' soft-max weights are used without dividing them by their sum.",
+       {Argument::kLayer},
+       0,
+       routed<Kind::kRouteUnnormalised>},
+      {"moe:wrong-experts",
+       "wrong experts",
+       "The ranking is read one place too low: the best expert is never asked.",
+       {Argument::kLayer},
+       0,
+       routed<Kind::kRouteShifted>},
   };
 }
 

@@ -34,8 +34,9 @@ Result<Interventions> transpose(const model::Model& model, const FaultArguments&
   Interventions list;
   for (const format::TensorInfo* tensor : tensors) {
     if (tensor->shape.size() != 2) {
-      return usage_error(
-          fmt::format("tensor '{}' has one dimension and cannot be transposed", tensor->name));
+      return usage_error(fmt::format(
+          "tensor '{}' {} and cannot be transposed", tensor->name,
+          tensor->shape.size() == 1 ? "has one dimension" : "holds a matrix for each expert"));
     }
     list.push_back({Kind::kTransposeTensor, -1, -1, -1, 0.0, tensor->name});
   }
@@ -45,7 +46,7 @@ Result<Interventions> transpose(const model::Model& model, const FaultArguments&
 Result<Interventions> drop_bias(const model::Model& model, const FaultArguments& given) {
   Interventions list;
   for (int layer = 0; layer < model.spec.n_layers; ++layer) {
-    for (const char* role : {"attn_q.bias", "attn_k.bias", "attn_v.bias"}) {
+    for (const char* role : {"attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_qkv.bias"}) {
       const std::string name = fmt::format("blk.{}.{}", layer, role);
       const bool wanted = given.layer < 0 || given.layer == layer;
       if (wanted && model.file->find_tensor(name) != nullptr) {
@@ -97,7 +98,7 @@ Result<Interventions> corrupt_output(const model::Model& /*model*/,
 }
 
 Result<Interventions> no_offset(const model::Model& model, const FaultArguments& /*given*/) {
-  if (!model.spec.architecture.starts_with("gemma")) {
+  if (!model.spec.norms_add_one) {
     return usage_error(
         fmt::format("norms of architecture '{}' have no offset of one to forget (Gemma's have)",
                     model.spec.architecture));

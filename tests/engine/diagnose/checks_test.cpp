@@ -1,6 +1,7 @@
 // Checks one by one on made-up data: what no fault of the registry shows, and how findings group.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
@@ -177,6 +178,38 @@ TEST_F(LiveChecks, SplitSpecialToken_TokensDiffer) {
   EXPECT_EQ(run()[0].cause, "tokens-differ");
 }
 
+TEST_F(LiveChecks, TokenOutsideMinP_IsReported) {
+  subject_.sampling = {1.0, 0, 1.0, 0.5, 1.0};
+  capture::TokenFrame& last = *frames_.back();
+  last.choice.origin = Origin::kSampled;
+  last.choice.known = true;
+  last.choice.rank = 1;
+  last.choice.logit = frames_[2]->logits->max - 0.5F;  // e^-0.5 = 0.61
+  EXPECT_TRUE(run().empty());
+  last.choice.logit = frames_[2]->logits->max - 1.0F;  // e^-1 = 0.37
+  const auto found = run();
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].cause, "outside-min-p");
+}
+
+/// Top-p after top-k: the probabilities are those among the k.
+TEST_F(LiveChecks, TokenOutsideTopPWithinTopK_IsReported) {
+  subject_.sampling = {1.0, 3, 0.7, 0.0, 1.0};
+  capture::TokenFrame& last = *frames_.back();
+  last.choice.origin = Origin::kSampled;
+  last.choice.known = true;
+  last.choice.rank = 2;
+  auto& top = frames_[2]->logits->top;
+  top[0].prob = top[1].prob = 0.2F;
+  top[2].prob = 0.2F;
+  last.choice.logit = top[2].logit = top[0].logit;
+  EXPECT_TRUE(run().empty());  // two thirds are ahead
+  top[2].prob = 0.1F;
+  const auto found = run();  // four fifths are
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].cause, "outside-top-p");
+}
+
 TEST_F(LiveChecks, TokenOutsideTopP_IsReported) {
   subject_.sampling = {1.0, 0, 0.5, 0.0, 1.0};
   capture::TokenFrame& last = *frames_.back();
@@ -254,6 +287,13 @@ TEST(Bf16Model, MisreadAsF16_IsNamed_AndHealthyOtherwise) {
   }
 }
 
+TEST(Thresholds, EveryCheck_SaysWhereItsComeFrom) {
+  for (const diagnose::Check& check : diagnose::checks()) {
+    EXPECT_FALSE(diagnose::thresholds::source_of(check.name).empty()) << check.name;
+  }
+  EXPECT_TRUE(diagnose::thresholds::source_of("nothing").empty());
+}
+
 // ---- oracles
 // -------------------------------------------------------------------------------------
 
@@ -268,44 +308,146 @@ TEST(Agrees, SpecialValues) {
   EXPECT_FALSE(diagnose::agrees(-INFINITY, 1e39, 0.0));
 }
 
-TEST(Consistency, RepeatedPassWithOtherBits_IsReported) {
-  const auto model = load(golden("qwen2", "model.gguf"));
-  auto backend = backend::create_backend(model, {"cpu", 1, 32}).value();
-  const std::vector<std::int32_t> ids{72, 101, 75};
-  std::vector<diagnose::Pass> passes(1);
-  backend::ForwardRequest request{ids, 0, false, {capture::Tier::kFull, 0, 99, 0xFFFFFFFFU}, {}};
-  ASSERT_TRUE(backend->forward(request, passes[0].logits, passes[0].captured).ok());
-  const diagnose::Captures captures(passes);
+/// One pass over a few tokens with everything captured, and the input that deep checks get of it.
+class OnePass {
+ public:
+  explicit OnePass(std::shared_ptr<const model::Model> model, std::vector<std::int32_t> ids)
+      : ids_(std::move(ids)), passes_(1) {
+    auto backend = backend::create_backend(model, {"cpu", 1, 32}).value();
+    backend::ForwardRequest request{ids_, 0, false, {capture::Tier::kFull, 0, 99, 0xFFFFFFFFU}, {}};
+    EXPECT_TRUE(backend->forward(request, passes_[0].logits, passes_[0].captured).ok());
+    subject.model = std::move(model);
+  }
+
+  [[nodiscard]] std::vector<Finding> findings(std::span<const float> again = {},
+                                              std::span<const float> eager = {}) const {
+    const diagnose::Captures captures(passes_);
+    diagnose::DeepInput input{subject, ids_, captures, {}, {}, again, eager, {}, {}, {}};
+    Report report;
+    diagnose::run_deep_checks(input, report);
+    return report.grouped();
+  }
+  diagnose::Pass& pass() { return passes_[0]; }
+
   diagnose::Subject subject;
-  subject.model = model;
-  std::vector<float> again = passes[0].logits;
-  diagnose::DeepInput input{subject, ids, captures, {}, {}, again, {}, {}, {}};
-  Report same;
-  diagnose::run_deep_checks(input, same);
-  EXPECT_TRUE(same.grouped().empty());
+
+ private:
+  std::vector<std::int32_t> ids_;
+  std::vector<diagnose::Pass> passes_;
+};
+
+TEST(Consistency, RepeatedPassWithOtherBits_IsReported) {
+  OnePass one(load(golden("qwen2", "model.gguf")), {72, 101, 75});
+  std::vector<float> again = one.pass().logits;
+  EXPECT_TRUE(one.findings(again).empty());
   again[7] = std::nextafter(again[7], 100.0F);
-  Report other;
-  diagnose::run_deep_checks(input, other);
-  ASSERT_EQ(other.grouped().size(), 1U);
-  EXPECT_EQ(other.grouped()[0].cause, "not-repeatable");
+  ASSERT_EQ(one.findings(again).size(), 1U);
+  EXPECT_EQ(one.findings(again)[0].cause, "not-repeatable");
 }
 
-TEST(Instrument, LiveRowUnlikeWholeTensor_IsItsOwnFault) {
+TEST(Consistency, RecordedStepUnlikeEagerOne_IsReported) {
+  OnePass one(load(golden("qwen2", "model.gguf")), {72, 101, 75});
+  std::vector<float> eager = one.pass().logits;
+  EXPECT_TRUE(one.findings(one.pass().logits, eager).empty());
+  eager[7] = std::nextafter(eager[7], 100.0F);
+  const auto found = one.findings(one.pass().logits, eager);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].cause, "stale-graph");
+}
+
+/// The oracle knows how the backend rounds: keys that should have been rounded to float16 and were
+/// not are as wrong as the other way round.
+TEST(Rounding, HalfCache_ScoresOfUnroundedKeys_AreWrong) {
+  OnePass one(load(golden("qwen2", "model.gguf")), {72, 101, 75});
+  EXPECT_TRUE(one.findings().empty());
+  one.subject.half_cache = true;
+  const auto found = one.findings();
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].check, "attention");
+}
+
+/// Coarser products are allowed in passes of several tokens, and only there.
+TEST(Rounding, CoarseProducts_AreToleratedInLongPassesOnly) {
+  for (const bool alone : {false, true}) {
+    OnePass one(load(golden("qwen2", "model.gguf")),
+                alone ? std::vector<std::int32_t>{72} : std::vector<std::int32_t>{72, 101, 75});
+    for (capture::FullTensor& tensor : one.pass().captured.tensors) {
+      if (tensor.tap == capture::Tap::kFfnGate && tensor.layer == 1) {
+        tensor.values[3] *= 1.0F + 0x1p-11F;
+      }
+    }
+    // The activation after the changed gate is off as well: only the projection is looked at.
+    const auto named = [&] {
+      const auto found = one.findings();
+      return std::any_of(found.begin(), found.end(),
+                         [](const Finding& f) { return f.check == "projection"; });
+    };
+    EXPECT_TRUE(named());
+    one.subject.product_roundoff = 0x1p-10;
+    EXPECT_EQ(named(), alone);
+  }
+}
+
+TEST(Distribution, ProbabilityUnlikeTheExactSoftMax_IsReported) {
   const auto model = load(golden("qwen2", "model.gguf"));
-  auto backend = backend::create_backend(model, {"cpu", 1, 32}).value();
+  auto generator = make_generator(model, 32);
   const std::vector<std::int32_t> ids{72, 101, 75};
-  std::vector<diagnose::Pass> passes(1);
-  backend::ForwardRequest request{ids, 0, false, {capture::Tier::kFull, 0, 99, 0xFFFFFFFFU}, {}};
-  ASSERT_TRUE(backend->forward(request, passes[0].logits, passes[0].captured).ok());
-  passes[0].captured.attention[2][4] += 0.25F;
+  ASSERT_TRUE(generator.evaluate(ids, false, {}).ok());
+  auto frame = std::make_shared<capture::TokenFrame>(*generator.frames().back());
+  diagnose::Subject subject;
+  subject.model = model;
+  const diagnose::Captures none({});
+  const auto run = [&] {
+    diagnose::DeepInput input{subject, ids, none, {}, generator.logits(), {}, {}, {}, {}, frame};
+    Report report;
+    diagnose::run_deep_checks(input, report);
+    return report.grouped();
+  };
+  EXPECT_TRUE(run().empty());
+  frame->logits->top[3].prob += 1e-5F;
+  ASSERT_EQ(run().size(), 1U);
+  EXPECT_EQ(run()[0].cause, "distribution-wrong");
+}
+
+/// Rows of the head that are computed once and then left.
+TEST(Head, RowsThatNeverChange_AreStale) {
+  const auto model = load(golden("llama3", "model.gguf"));
+  auto backend = backend::create_backend(model, {"cpu", 1, 32}).value();
+  const std::vector<std::int32_t> ids{72, 101, 75, 9};
+  std::vector<diagnose::Pass> passes(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    backend::ForwardRequest request;
+    request.ids = std::span(ids).subspan(i, 1);
+    request.position = static_cast<int>(i);
+    request.capture.tier = capture::Tier::kFull;
+    ASSERT_TRUE(backend->forward(request, passes[i].logits, passes[i].captured).ok());
+  }
+  const auto logits_of = [](diagnose::Pass& pass) -> std::vector<float>& {
+    return std::find_if(pass.captured.tensors.begin(), pass.captured.tensors.end(),
+                        [](const auto& t) { return t.tap == Tap::kLogits; })
+        ->values;
+  };
+  for (std::size_t i = 1; i < passes.size(); ++i) {
+    for (const std::size_t row : {5U, 17U, 40U}) {
+      logits_of(passes[i])[row] = logits_of(passes[0])[row];
+    }
+  }
   const diagnose::Captures captures(passes);
   diagnose::Subject subject;
   subject.model = model;
   Report report;
-  diagnose::run_deep_checks({subject, ids, captures, {}, {}, {}, {}, {}, {}}, report);
+  diagnose::run_deep_checks({subject, ids, captures, {}, {}, {}, {}, {}, {}, {}}, report);
   ASSERT_EQ(report.grouped().size(), 1U);
-  EXPECT_EQ(report.grouped()[0].cause, "captured-rows-disagree");
-  EXPECT_EQ(report.grouped()[0].severity, Severity::kWarning);
+  EXPECT_EQ(report.grouped()[0].cause, "head-rows-stale");
+}
+
+TEST(Instrument, LiveRowUnlikeWholeTensor_IsItsOwnFault) {
+  OnePass one(load(golden("qwen2", "model.gguf")), {72, 101, 75});
+  one.pass().captured.attention[2][4] += 0.25F;
+  const auto found = one.findings();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].cause, "captured-rows-disagree");
+  EXPECT_EQ(found[0].severity, Severity::kWarning);
 }
 
 TEST(Instrument, RowUnlikeTheCaches_IsItsOwnFault) {
@@ -315,14 +457,15 @@ TEST(Instrument, RowUnlikeTheCaches_IsItsOwnFault) {
   const std::vector<std::int32_t> ids{72, 101, 75};
   ASSERT_TRUE(generator.evaluate(ids, false, {}).ok());
   auto frame = std::make_shared<capture::TokenFrame>(*generator.frames().back());
-  diagnose::RecomputedRow row{1, 2, 2, std::vector<float>(3)};
+  diagnose::RecomputedRow row{1, 2, 2, std::vector<float>(3), std::vector<float>(3)};
+  ASSERT_TRUE(generator.backend().captured_row(*frame, 1, 2, row.captured).ok());
   generator.backend().attention_row(1, 2, 2, row.probabilities);
   diagnose::Subject subject;
   subject.model = model;
   const diagnose::Captures none({});
   const auto run = [&] {
     Report report;
-    diagnose::run_deep_checks({subject, ids, none, {}, {}, {}, {}, std::span(&row, 1), frame},
+    diagnose::run_deep_checks({subject, ids, none, {}, {}, {}, {}, {}, std::span(&row, 1), frame},
                               report);
     return report.grouped();
   };

@@ -14,6 +14,7 @@ namespace layerscope::testing {
 struct RunRequest {
   std::string prompt = "Count from one to nine. Then stop.";
   std::vector<std::string> faults;
+  std::string backend = "cpu";
   int tokens = 5;
   int context = 256;
   bool deep = true;
@@ -29,7 +30,12 @@ struct RunResult {
 inline RunResult diagnosed_run(const std::shared_ptr<const model::Model>& model,
                                const RunRequest& request) {
   RunResult result;
-  auto generator = make_generator(model, request.context);
+  auto backend = backend::create_backend(model, {request.backend, 2, request.context});
+  if (!backend.ok()) {
+    result.status = backend.error();
+    return result;
+  }
+  session::Generator generator(model, std::move(backend).value());
   generator.capture.tier = capture::Tier::kAttention;
   generator.sampler_settings = request.sampler;
   auto faults = diagnose::parse_faults(request.faults, *model);
@@ -40,9 +46,8 @@ inline RunResult diagnosed_run(const std::shared_ptr<const model::Model>& model,
   result.status = generator.set_interventions(faults.value());
   const auto ids = session::prompt_with_faults(
       faults.value(), model->tokenizer->encode(request.prompt).ids, *model->tokenizer);
-  session::Diagnosis diagnosis(generator, [&](int context) {
-    return backend::create_backend(model, {"cpu", 2, context});
-  });
+  session::Diagnosis diagnosis(generator,
+                               [&](int context) { return generator.backend().fork(context); });
   diagnosis.start(ids.size(), request.prompt);
   if (!result.status.ok() || !(result.status = generator.evaluate(ids, true, {})).ok()) {
     return result;

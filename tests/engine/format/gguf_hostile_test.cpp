@@ -230,9 +230,7 @@ struct ForeignCase {
 };
 
 TEST(ReadModelFile, OtherContent_SaysWhatItIs) {
-  std::string safetensors("\x02\0\0\0\0\0\0\0{}  ", 12);
   const std::vector<ForeignCase> cases = {
-      {"safetensors", safetensors, "is a safetensors file"},
       {"ggjt", std::string("tjgg\x03\0\0\0", 8), "old GGML file"},
       {"zip", std::string("PK\x03\x04....", 8), "PyTorch checkpoint"},
       {"lfs", "version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"},

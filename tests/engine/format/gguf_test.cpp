@@ -157,13 +157,13 @@ TEST(Gguf, OtherAlignment_IsFollowed) {
 
 TEST(Gguf, KnownUndecodableType_IsListedButNotDecoded) {
   const std::string bytes =
-      GgufWriter().tensor("t", {256}, 12, std::string(144, '\0')).build();  // Q4_K
+      GgufWriter().tensor("t", {256}, 16, std::string(66, '\0')).build();  // IQ2_XXS
   const auto file = parse(bytes);
   ASSERT_EQ(file->tensors.size(), 1U);
-  EXPECT_EQ(file->tensors[0].data.size(), 144U);
+  EXPECT_EQ(file->tensors[0].data.size(), 66U);
   const auto values = decode_values(file->tensors[0], 0, 1);
   ASSERT_FALSE(values.ok());
-  EXPECT_NE(values.error().message.find("Q4_K"), std::string::npos);
+  EXPECT_NE(values.error().message.find("IQ2_XXS"), std::string::npos);
 }
 
 TEST(Gguf, SkipArrays_ChecksButDropsThem) {
@@ -242,13 +242,14 @@ TEST(Preview, MixedQuantisation_NamesDominantAndUndecodable) {
   GgufWriter w;
   w.string("general.architecture", "llama");
   w.tensor("norm", {1024}, 0, std::string(4096, '\0'));  // vectors do not count
-  w.tensor("a", {256, 4}, 12, std::string(4 * 144, '\0'));
-  w.tensor("b", {256, 2}, 14, std::string(2 * 210, '\0'));
+  w.tensor("a", {256, 4}, 16, std::string(4 * 66, '\0'));
+  w.tensor("b", {256, 2}, 22, std::string(2 * 82, '\0'));
+  w.tensor("c", {256, 2}, 14, std::string(2 * 210, '\0'));  // Q6_K is decoded
   const TempFile temp(w.build());
   const auto preview = preview_model(temp.path());
   ASSERT_TRUE(preview.ok()) << preview.error().message;
-  EXPECT_EQ(preview.value().quantisation, "Q4_K mixed");
-  EXPECT_EQ(preview.value().undecodable, (std::vector<std::string>{"Q4_K", "Q6_K"}));
+  EXPECT_EQ(preview.value().quantisation, "IQ2_XXS mixed");
+  EXPECT_EQ(preview.value().undecodable, (std::vector<std::string>{"IQ2_XXS", "IQ2_S"}));
   EXPECT_EQ(preview.value().n_layers, 0);
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "engine/tokenizer/tokenizer.h"
 #include "tests/engine/tokenizer/small_vocab.h"
@@ -15,8 +16,10 @@ const std::vector<ChatMessage> kConversation = {
     {"system", "Be brief."}, {"user", "Say \"hi\"\n{{ x }}"}, {"assistant", "hi"}, {"user", "é?"}};
 
 Result<std::string> render(const std::string& source, bool generate = true,
-                           const std::vector<ChatMessage>& messages = kConversation) {
+                           const std::vector<ChatMessage>& messages = kConversation,
+                           bool add_bos = false) {
   Vocab vocab = testing::small_spm();
+  vocab.add_bos = add_bos;
   vocab.chat_template = source;
   return render_chat(*build_tokenizer(std::move(vocab)).value(), messages, generate);
 }
@@ -49,6 +52,12 @@ TEST(RenderChat, ChatMl_GivesExactText) {
 
 TEST(RenderChat, BosAndEos_AreKnown) {
   EXPECT_EQ(render("{{ bos_token }}|{{ eos_token }}").value(), "<s>|</s>");
+}
+
+TEST(RenderChat, BosOfTheTemplate_IsNotDoubled) {
+  const std::string source = "{{ bos_token }}{{ bos_token }}x";
+  EXPECT_EQ(render(source, true, kConversation, false).value(), "<s><s>x");
+  EXPECT_EQ(render(source, true, kConversation, true).value(), "<s>x");
 }
 
 TEST(RenderChat, FailingTemplates_GiveOneSentence) {
@@ -88,25 +97,42 @@ TEST(RenderChat, DeepButAcceptedTemplates_DoNotOverflowTheStack) {
   EXPECT_EQ(render("{#" + std::string(65000, 'a') + "#}").value(), "");
 }
 
-TEST(RenderChat, RealTemplates_Render) {
+std::string read(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file.good()) << path;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// Against Jinja2 with the settings of the models' own library (tests/golden/templates).
+TEST(RenderChat, RealTemplates_GiveJinjasText) {
   const char* shared = std::getenv("LS_SHARED_DIR");
+  const char* source = std::getenv("LS_SOURCE_DIR");
   const std::filesystem::path folder =
       std::filesystem::path(shared == nullptr ? "../shared" : shared) / "templates";
   if (!std::filesystem::exists(folder)) {
     GTEST_SKIP() << "no templates here; set LS_SHARED_DIR";
   }
-  int n = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    std::ifstream file(entry.path());
-    const std::string source{std::istreambuf_iterator<char>(file), {}};
-    const auto text =
-        render(source, true, {{"user", "ping"}, {"assistant", "pong"}, {"user", "é"}});
-    ASSERT_TRUE(text.ok()) << entry.path() << text.error().message;
-    EXPECT_NE(text.value().find("ping"), std::string::npos);
-    EXPECT_LT(text.value().find("pong"), text.value().find("é"));
-    ++n;
+  const auto cases =
+      nlohmann::json::parse(read(std::filesystem::path(source == nullptr ? "." : source) /
+                                 "tests/golden/templates/expected.json"));
+  ASSERT_GE(cases.size(), 40U);
+  for (const auto& each : cases) {
+    std::vector<ChatMessage> messages;
+    for (const auto& message : each.at("messages")) {
+      messages.push_back({message.at("role"), message.at("content")});
+    }
+    const std::string name = each.at("template");
+    const auto text = render(read(folder / name), each.at("generate"), messages);
+    if (each.contains("error")) {
+      ASSERT_FALSE(text.ok()) << name << " gave " << text.value();
+      EXPECT_NE(text.error().message.find("the model's chat template fails: "), std::string::npos);
+      EXPECT_NE(text.error().message.find(each.at("error").get<std::string>()), std::string::npos)
+          << text.error().message;
+    } else {
+      ASSERT_TRUE(text.ok()) << name << ": " << text.error().message;
+      EXPECT_EQ(text.value(), each.at("text")) << name;
+    }
   }
-  EXPECT_GE(n, 5);
 }
 
 }  // namespace

@@ -2,7 +2,10 @@
 // two hundred findings, at three sizes; and what clicks lead to.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <limits>
+#include <string>
 
 #include "tests/gui/panels/bench.h"
 #include "tests/gui/view/sample.h"
@@ -152,6 +155,41 @@ TEST(FindingsPanel, Copy_PutsTextOnTheClipboard) {
   const std::string copied = ImGui::GetClipboardText();
   EXPECT_NE(copied.find("Transposed weight"), std::string::npos);
   EXPECT_NE(copied.find("what to do: take the tensor"), std::string::npos);
+}
+
+std::string demo_model() {
+  const char* dir = std::getenv("LS_SOURCE_DIR");
+  const std::string root = dir != nullptr ? dir : ".";
+  for (const auto& entry : std::filesystem::directory_iterator(root + "/assets/demo")) {
+    if (entry.path().extension() == ".gguf") {
+      return entry.path().string();
+    }
+  }
+  return {};
+}
+
+/// The choice reaches the worker: after eight tokens the deep checks have run, unasked.
+TEST(FindingsPanel, EveryEightTokens_DeepChecksRunByThemselves) {
+  session::Session worker{session::SessionOptions{}};
+  const auto after = [&](session::Command command) {
+    worker.send(std::move(command));
+    worker.wait_idle();
+    return worker.snapshot();
+  };
+  ASSERT_EQ(after(session::LoadModel{demo_model()})->error, "");
+  Bench bench({1600, 1000});
+  bench.tab = "findings";
+  bench.ui.session = &worker;
+  bench.ui.snapshot = worker.snapshot();
+  bench.frame(2);
+  bench.point("findings/every", 0);
+  bench.point("findings/every/every 8 tokens", 0);
+  after(session::SetPrompt{"Count from one to nine.", true});
+  EXPECT_FALSE(after(session::Step{7})->diagnosed);
+  EXPECT_TRUE(after(session::Step{1})->diagnosed);
+  bench.point("findings/every", 0);
+  bench.point("findings/every/on request", 0);
+  EXPECT_FALSE(after(session::Step{8})->diagnosed);
 }
 
 TEST(FindingsPanel, NoFindings_NamesWhatWasChecked) {

@@ -45,14 +45,15 @@ std::shared_ptr<session::Snapshot> faulty() {
       f.choice = {capture::Origin::kForced, true, nan, nan, nan, -7, inf};
       f.id = -3;
       if (f.attention != nullptr) {
-        f.attention = std::make_shared<std::vector<float>>(f.attention->size(), nan);
+        f.attention = std::make_shared<capture::AttentionRows>(
+            std::vector<float>(f.attention->values().size(), nan));
       }
     });
   }
   builder.change(20, [](capture::TokenFrame& f) {
     f.heads.clear();
     f.taps.clear();
-    f.attention = std::make_shared<std::vector<float>>(3, 0.5F);
+    f.attention = std::make_shared<capture::AttentionRows>(std::vector<float>(3, 0.5F));
     f.logits.reset();
   });
   auto s = builder.build();

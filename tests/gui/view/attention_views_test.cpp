@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/server/window_protocol.h"
 #include "gui/view/attention_map.h"
 #include "gui/view/frames.h"
 #include "gui/view/pooling.h"
@@ -29,7 +30,7 @@ float naive_cell(const session::Snapshot& s, int layer, int head, int bin, int r
       const auto keys = static_cast<std::size_t>(q + 1);
       const auto index = static_cast<std::size_t>(layer * frame->n_heads + head) * keys +
                          static_cast<std::size_t>(k);
-      const float p = (*frame->attention)[index];
+      const float p = frame->attention->values()[index];
       if (std::isnan(p) || std::isnan(best)) {
         best = std::numeric_limits<float>::quiet_NaN();
       } else {
@@ -138,9 +139,10 @@ TEST(Thumbnails, NewSessionOrModel_StartsAnew) {
 TEST(Thumbnails, NanProbability_StaysVisibleWhenPooled) {
   Builder builder({1, 1, 4});
   builder.grow_to(130).change(100, [](capture::TokenFrame& frame) {
-    auto copy = std::make_shared<std::vector<float>>(*frame.attention);
-    (*copy)[50] = std::numeric_limits<float>::quiet_NaN();
-    frame.attention = copy;
+    const auto values = frame.attention->values();
+    std::vector<float> copy(values.begin(), values.end());
+    copy[50] = std::numeric_limits<float>::quiet_NaN();
+    frame.attention = std::make_shared<capture::AttentionRows>(std::move(copy));
   });
   const auto s = builder.build();
   Thumbnails thumbnails;
@@ -149,10 +151,80 @@ TEST(Thumbnails, NanProbability_StaysVisibleWhenPooled) {
   expect_thumbnails(thumbnails, *s);
 }
 
+/// The frame's rows as a GPU gives them: pooled, the whole rows elsewhere.
+void pool_frame(capture::TokenFrame& frame) {
+  const int keys = frame.position + 1;
+  capture::PooledRows pooled;
+  pooled.bins = capture::pooled_bins(frame.n_layers, frame.n_heads);
+  pooled.width = capture::pooled_width(keys, pooled.bins);
+  for (int layer = 0; layer < frame.n_layers; ++layer) {
+    for (int head = 0; head < frame.n_heads; ++head) {
+      const auto row = frame.attention_row(layer, head);
+      for (int b = 0; b < pooled.bins; ++b) {
+        float best = 0.0F;
+        for (int k = b * pooled.width; k < std::min(keys, (b + 1) * pooled.width); ++k) {
+          const float p = row[static_cast<std::size_t>(k)];
+          best = std::isnan(p) || std::isnan(best) ? std::nanf("") : std::max(best, p);
+        }
+        pooled.cells.push_back(
+            std::isnan(best) ? capture::PooledRows::kNotANumber
+                             : static_cast<std::uint8_t>(std::lround(std::sqrt(best) * 254.0F)));
+      }
+    }
+  }
+  frame.attention = std::make_shared<capture::AttentionRows>(nullptr, std::move(pooled));
+}
+
+TEST(Thumbnails, PooledRows_GiveTheSameCellsAsWholeRows) {
+  for (const int n : {1, 63, 64, 65, 200}) {
+    Builder whole({2, 3, 4});
+    whole.grow_to(n);
+    const auto expected = whole.build();
+    Builder small({2, 3, 4});
+    small.grow_to(n);
+    for (int p = 0; p < n; ++p) {
+      small.change(p, pool_frame);
+    }
+    const auto s = small.build();
+    Thumbnails a, b;
+    a.update(*expected);
+    b.update(*s);
+    ASSERT_EQ(b.rows_missing(), 0);
+    ASSERT_EQ(a.used(), b.used());
+    for (int layer = 0; layer < 2; ++layer) {
+      for (int head = 0; head < 3; ++head) {
+        for (int r = 0; r < a.used(); ++r) {
+          for (int c = 0; c <= r; ++c) {
+            ASSERT_NEAR(a.cell(layer, head, r, c), b.cell(layer, head, r, c), 0.5F / 254.0F + 1e-6F)
+                << n << " tokens, cell " << r << ", " << c;
+          }
+        }
+      }
+    }
+    EXPECT_TRUE(attention_row(*s, n - 1, 0, 0).empty());
+    EXPECT_FALSE(pooled_row(s->frame(n - 1), 1, 2).cells.empty());
+    EXPECT_TRUE(pooled_row(s->frame(n - 1), 2, 0).cells.empty());
+  }
+}
+
+TEST(Thumbnails, PooledNan_StaysVisible) {
+  Builder builder({1, 1, 4});
+  builder.grow_to(130).change(100, [](capture::TokenFrame& frame) {
+    const auto values = frame.attention->values();
+    std::vector<float> copy(values.begin(), values.end());
+    copy[50] = std::nanf("");
+    frame.attention = std::make_shared<capture::AttentionRows>(std::move(copy));
+    pool_frame(frame);
+  });
+  Thumbnails thumbnails;
+  thumbnails.update(*builder.build());
+  EXPECT_TRUE(std::isnan(thumbnails.cell(0, 0, 25, 12)));
+}
+
 TEST(Thumbnails, ShortArraysOfAFaultyBackend_AreHoles) {
   Builder builder({2, 2, 4});
   builder.grow_to(5).change(4, [](capture::TokenFrame& frame) {
-    frame.attention = std::make_shared<std::vector<float>>(7, 0.5F);
+    frame.attention = std::make_shared<capture::AttentionRows>(std::vector<float>(7, 0.5F));
     frame.heads.clear();
     frame.taps.clear();
   });
@@ -198,7 +270,8 @@ TEST(AttentionMap, Scores_AreLogProbabilityPlusLse) {
   map.select(0, 0, MapValue::kScore);
   map.update(*s);
   const auto* frame = s->frame(13);
-  EXPECT_FLOAT_EQ(map.cell(13, 5), std::log((*frame->attention)[5]) + frame->heads.front().lse);
+  EXPECT_FLOAT_EQ(map.cell(13, 5),
+                  std::log(frame->attention->values()[5]) + frame->heads.front().lse);
   EXPECT_EQ(map.cell(5, 13), kHole);
   EXPECT_EQ(map_value(0.0F, 3.0F, MapValue::kScore), kHole);
 }
@@ -252,7 +325,8 @@ TEST(AttentionMap, Range_IsFiniteAndOrderedWhateverTheData) {
     builder.grow_to(5);
     for (int p = 0; p < 5; ++p) {
       builder.change(p, [bad](capture::TokenFrame& frame) {
-        frame.attention = std::make_shared<std::vector<float>>(frame.attention->size(), bad);
+        frame.attention = std::make_shared<capture::AttentionRows>(
+            std::vector<float>(frame.attention->values().size(), bad));
       });
     }
     const auto s = builder.build();

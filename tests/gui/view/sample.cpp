@@ -94,30 +94,30 @@ std::shared_ptr<const capture::TokenFrame> Builder::make_frame(int position) {
     stats.l2 = 10.0F * unit(random_);
     frame->taps.push_back(stats);
   }
-  auto attention = std::make_shared<std::vector<float>>();
+  std::vector<float> attention;
   for (int head = 0; head < shape_.layers * shape_.heads; ++head) {
     float sum = 0.0F;
-    const std::size_t first = attention->size();
+    const std::size_t first = attention.size();
     for (int k = 0; k <= position; ++k) {
-      attention->push_back(unit(random_));
-      sum += attention->back();
+      attention.push_back(unit(random_));
+      sum += attention.back();
     }
     capture::HeadStats stats;
-    for (std::size_t k = first; k < attention->size(); ++k) {
-      (*attention)[k] /= sum;
-      stats.row_sum += (*attention)[k];
-      if ((*attention)[k] > stats.max) {
-        stats.max = (*attention)[k];
+    for (std::size_t k = first; k < attention.size(); ++k) {
+      attention[k] /= sum;
+      stats.row_sum += attention[k];
+      if (attention[k] > stats.max) {
+        stats.max = attention[k];
         stats.argmax = static_cast<std::int32_t>(k - first);
       }
     }
     stats.entropy = unit(random_);
-    stats.first = (*attention)[first];
-    stats.self = attention->back();
+    stats.first = attention[first];
+    stats.self = attention.back();
     stats.lse = 4.0F * unit(random_);
     frame->heads.push_back(stats);
   }
-  frame->attention = attention;
+  frame->attention = std::make_shared<capture::AttentionRows>(std::move(attention));
   if (position + 1 >= shape_.prompt) {
     capture::LogitSummary logits;
     float left = 1.0F;

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "engine/base/result.h"
+#include "engine/format/model_file.h"
+#include "engine/model/decoder_spec.h"
+
+namespace layerscope::arch {
+
+Result<model::DecoderSpec> read_qwen3moe(const format::ModelFile& file);
+
+}  // namespace layerscope::arch

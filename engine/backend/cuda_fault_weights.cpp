@@ -1,0 +1,148 @@
+// Faults come and go: edited tensors to the device, and the work space of the fault pass.
+#include <algorithm>
+
+#include "engine/backend/cuda_fault_pass.h"
+
+namespace layerscope::backend::cuda {
+namespace {
+
+std::size_t size(int a) { return static_cast<std::size_t>(a); }
+
+/// Puts what an edited model has in place of the file's tensors. Float32 holds every type exactly.
+class Replacer {
+ public:
+  Replacer(std::vector<DeviceBuffer>& replaced, cudaStream_t stream)
+      : replaced_(replaced), stream_(stream) {}
+
+  Status matrix(const kernels::Matrix& file, const kernels::Matrix& edited, DeviceMatrix& on) {
+    if (file.data == edited.data && file.dtype == edited.dtype) {
+      return {};
+    }
+    DeviceMatrix to;
+    to.dtype = DType::kF32;
+    to.rows = static_cast<int>(edited.rows);
+    to.cols = static_cast<int>(edited.cols);
+    to.stride = kernels::cuda::padded_cols(DType::kF32, to.cols);
+    LS_TRY(DeviceBuffer buffer,
+           DeviceBuffer::create(kernels::cuda::plane_bytes(DType::kF32, to.rows, to.cols)));
+    constexpr std::size_t kPiece = std::size_t{4} << 20U;  // floats on the host at a time
+    const std::size_t stride = size(to.stride);
+    const std::size_t at_once = std::max<std::size_t>(1, kPiece / stride);
+    for (std::size_t first = 0; first < edited.rows; first += at_once) {
+      const std::size_t n = std::min(at_once, edited.rows - first);
+      std::vector<float> rows(n * stride, 0.0F);
+      for (std::size_t r = 0; r < n; ++r) {
+        kernels::dequantize_row(edited.dtype, edited.row(first + r), edited.cols,
+                                rows.data() + r * stride);
+      }
+      LS_CHECK(send(static_cast<float*>(buffer.data()) + first * stride, rows));
+    }
+    to.data = buffer.data();
+    replaced_.push_back(std::move(buffer));
+    on = to;
+    return {};
+  }
+
+  Status vector(const std::vector<float>& file, const std::vector<float>& edited,
+                const float*& on) {
+    if (file == edited) {
+      return {};
+    }
+    if (edited.empty()) {
+      on = nullptr;
+      return {};
+    }
+    LS_TRY(DeviceBuffer buffer, DeviceBuffer::create(edited.size() * sizeof(float)));
+    LS_CHECK(send(static_cast<float*>(buffer.data()), edited));
+    on = static_cast<const float*>(buffer.data());
+    replaced_.push_back(std::move(buffer));
+    return {};
+  }
+
+  Status layer(const model::LayerWeights& file, const model::LayerWeights& edited,
+               DeviceLayer& on) {
+    LS_CHECK(matrix(file.q, edited.q, on.qkv[0]));
+    LS_CHECK(matrix(file.k, edited.k, on.qkv[1]));
+    LS_CHECK(matrix(file.v, edited.v, on.qkv[2]));
+    LS_CHECK(vector(file.q_bias, edited.q_bias, on.qkv_bias[0]));
+    LS_CHECK(vector(file.k_bias, edited.k_bias, on.qkv_bias[1]));
+    LS_CHECK(vector(file.v_bias, edited.v_bias, on.qkv_bias[2]));
+    LS_CHECK(matrix(file.out, edited.out, on.out));
+    LS_CHECK(vector(file.out_bias, edited.out_bias, on.out_bias));
+    LS_CHECK(matrix(file.gate, edited.gate, on.gate));
+    LS_CHECK(matrix(file.up, edited.up, on.up));
+    LS_CHECK(matrix(file.down, edited.down, on.down));
+    LS_CHECK(vector(file.attn_norm, edited.attn_norm, on.attn_norm));
+    return vector(file.ffn_norm, edited.ffn_norm, on.ffn_norm);
+  }
+
+  Status all(const model::Weights& file, const model::Weights& edited, DeviceWeights& on) {
+    LS_CHECK(matrix(file.embedding, edited.embedding, on.embedding));
+    if (edited.head.data == edited.embedding.data) {
+      on.head = on.embedding;
+    } else {
+      LS_CHECK(matrix(file.head, edited.head, on.head));
+    }
+    LS_CHECK(vector(file.output_norm, edited.output_norm, on.output_norm));
+    for (std::size_t i = 0; i < file.layers.size(); ++i) {
+      LS_CHECK(layer(file.layers[i], edited.layers[i], on.layers[i]));
+    }
+    return {};
+  }
+
+ private:
+  Status send(float* to, const std::vector<float>& values) {
+    LS_CUDA(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(float),
+                            cudaMemcpyHostToDevice, stream_));
+    LS_CUDA(cudaStreamSynchronize(stream_));
+    return {};
+  }
+
+  std::vector<DeviceBuffer>& replaced_;
+  cudaStream_t stream_;
+};
+
+}  // namespace
+
+void CudaBackend::place_fault_space(Planner& planner, FaultState& state) const {
+  const model::DecoderSpec& spec = model_->spec;
+  const std::size_t widest =
+      size(std::max({spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn, spec.vocab_rows}));
+  state.zeros = planner.take<float>(widest);
+  state.sink = planner.take<float>(widest);
+  state.ones = planner.take<float>(size(batch_));
+  state.other_angles = planner.take<float>(size(batch_) * size(std::max(2, spec.rope_dim)));
+  state.scores = planner.take<float>(size(spec.n_heads) * size(context_));
+  state.attention = planner.take<float>(size(spec.n_heads) * size(context_));
+  state.modes = planner.take<std::uint8_t>(size(spec.n_heads));
+  state.per_head = planner.take<kernels::cuda::FaultHead>(size(spec.n_heads));
+}
+
+Status CudaBackend::set_interventions(const model::Interventions& list) {
+  LS_TRY(auto computed, model::edit_model(model_, list));
+  auto state = std::make_unique<FaultState>();
+  std::copy_if(list.begin(), list.end(), std::back_inserter(state->list), [](const auto& item) {
+    return model::obeyed_by(item.kind) == model::Obeyed::kForward;
+  });
+  if (state->list.empty() && computed == model_) {
+    faults_.reset();
+    return {};
+  }
+  state->computed = std::move(computed);
+  state->weights = weights_;
+  Replacer replacer(state->replaced, on_.stream);
+  LS_CHECK(replacer.all(model_->weights, state->computed->weights, state->weights));
+  Planner measure;
+  place_fault_space(measure, *state);
+  LS_TRY(state->memory, DeviceBuffer::create(measure.used()));
+  Planner planner(state->memory.data());
+  place_fault_space(planner, *state);
+  LS_CUDA(cudaMemsetAsync(state->memory.data(), 0, state->memory.bytes(), on_.stream));
+  LS_CHECK(kernels::cuda::launch_fill({on_.stream, on_.sm_count, false}, state->ones, size(batch_),
+                                      1.0F));
+  LS_CUDA(cudaStreamSynchronize(on_.stream));
+  faults_ = std::move(state);
+  return {};
+}
+
+}  // namespace layerscope::backend::cuda

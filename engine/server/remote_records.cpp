@@ -1,0 +1,329 @@
+// RemoteSession: what the worker sent, checked and taken in. The connection's thread only.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "engine/server/remote_session.h"
+
+namespace layerscope::server {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Up to this many tokens the watched head's map is made anew with every token (4 MiB), beyond
+/// that at this interval.
+constexpr std::size_t kQuickMap = 1024;
+constexpr milliseconds kMapTime{250};
+/// Serials of another process must not look like those before.
+constexpr std::uint64_t kEpoch = std::uint64_t{1} << 44U;
+
+Error nonsense(const char* what) {
+  return usage_error(fmt::format("the worker sent a malformed record ({})", what));
+}
+
+/// The worker's vocabulary: text is decoded here, tokenised there.
+class RemoteTokenizer final : public tokenizer::Tokenizer {
+ public:
+  explicit RemoteTokenizer(tokenizer::Vocab&& vocab) : Tokenizer(std::move(vocab)) {
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      index_.emplace(pieces_[i], static_cast<std::int32_t>(i));
+    }
+  }
+  [[nodiscard]] tokenizer::Encoding encode(std::string_view /*text*/,
+                                           const tokenizer::EncodeOptions&) const override {
+    return {};
+  }
+  [[nodiscard]] std::int32_t find(std::string_view piece) const override {
+    const auto found = index_.find(piece);
+    return found == index_.end() ? -1 : found->second;
+  }
+
+ private:
+  std::map<std::string_view, std::int32_t> index_;  ///< views into pieces_
+};
+
+std::uint64_t kept_bytes(const capture::TokenFrame& frame) {
+  return sizeof frame + frame.taps.size() * sizeof(capture::TapStats) +
+         frame.heads.size() * sizeof(capture::HeadStats) +
+         (frame.attention != nullptr ? frame.attention->pooled().cells.size() : 0) + 1024;
+}
+
+}  // namespace
+
+Status RemoteSession::take(const Record& record) {
+  const auto type = static_cast<ToWindow>(record.type);
+  if (!greeted_ && type != ToWindow::kHello) {
+    return nonsense("no greeting");
+  }
+  const bool needs_model = type == ToWindow::kFrame || type == ToWindow::kRow ||
+                           type == ToWindow::kState || type == ToWindow::kPrompt;
+  if (needs_model && state_.model == nullptr) {
+    return nonsense("no model yet");
+  }
+  changed_ = changed_ || type != ToWindow::kState;
+  switch (type) {
+    case ToWindow::kHello:
+      return take_hello(record);
+    case ToWindow::kModel:
+      return take_model(record);
+    case ToWindow::kVocabulary:
+      return take_vocabulary(record);
+    case ToWindow::kCut:
+      return take_cut(record);
+    case ToWindow::kFrame:
+      return take_frame(record);
+    case ToWindow::kRow:
+      return take_row(record);
+    case ToWindow::kPrompt: {
+      if (!decode_prompt(record.payload, state_)) {
+        return nonsense("prompt");
+      }
+      state_.session_serial += epoch_ * kEpoch;
+      return {};
+    }
+    case ToWindow::kFindings: {
+      if (!decode_findings(record.payload, state_)) {
+        return nonsense("findings");
+      }
+      state_.findings_serial += epoch_ * kEpoch;
+      return {};
+    }
+    case ToWindow::kState:
+      return take_state(record);
+    case ToWindow::kTensor:
+      return take_tensor(record);
+    case ToWindow::kBye:
+      return device_error("the worker ended the connection");
+  }
+  return nonsense("type");
+}
+
+Status RemoteSession::take_hello(const Record& record) {
+  const auto hello = decode_hello(record.payload);
+  if (greeted_ || !hello || hello->session_key == 0) {
+    return nonsense("greeting");
+  }
+  if (hello->version != kWindowVersion ||
+      hello->n_taps != static_cast<std::uint32_t>(capture::kNumTaps)) {
+    return usage_error(
+        "the worker speaks another version of the window protocol; use programs of "
+        "the same version");
+  }
+  greeted_ = true;
+  Resume resume;
+  resume.session_key = key_;
+  resume.has_model = state_.model != nullptr;
+  if (hello->session_key != key_) {
+    forget_all();  // another process: nothing of what is here means anything there
+    ++epoch_;
+  } else if (!frames_.empty()) {
+    resume.n_frames = static_cast<std::int32_t>(frames_.size());
+    resume.last_serial = frames_.back()->serial - epoch_ * kEpoch;
+  }
+  key_ = hello->session_key;
+  rows_.clear();
+  const std::lock_guard lock(mutex_);
+  link_.bytes_per_s_most = hello->bytes_per_second;
+  sent_ = acknowledged_ = 0;
+  outgoing_.clear();
+  push(ToWorker::kResume, encode(resume));
+  if (watch_.layer >= 0) {
+    push(ToWorker::kWatch, encode(watch_));
+  }
+  return {};
+}
+
+void RemoteSession::forget_all() {
+  cut(0);
+  const std::lock_guard lock(mutex_);
+  tensors_.clear();
+}
+
+Status RemoteSession::take_model(const Record& record) {
+  arriving_ = decode_model(record.payload, vocab_);
+  if (arriving_ == nullptr) {
+    return nonsense("model");
+  }
+  arriving_->path = fmt::format("{}/{}", options_.url.origin(), arriving_->name);
+  return {};
+}
+
+Status RemoteSession::take_vocabulary(const Record& record) {
+  if (arriving_ == nullptr ||
+      !decode_vocabulary(record.payload, static_cast<std::size_t>(arriving_->n_tokens), vocab_)) {
+    return nonsense("vocabulary");
+  }
+  if (vocab_.pieces.size() == static_cast<std::size_t>(arriving_->n_tokens)) {
+    arriving_->tokenizer = std::make_shared<RemoteTokenizer>(std::move(vocab_));
+    vocab_ = {};
+    state_.model = std::move(arriving_);
+    arriving_ = nullptr;
+  }
+  return {};
+}
+
+void RemoteSession::cut(std::size_t keep) {
+  for (std::size_t i = keep; i < frames_.size(); ++i) {
+    kept_ -= kept_bytes(*frames_[i]);
+  }
+  frames_.resize(std::min(keep, frames_.size()));
+  for (std::size_t i = keep; i < rows_.size(); ++i) {
+    kept_ -= rows_[i].values.size() * sizeof(float);
+  }
+  rows_.resize(std::min(keep, rows_.size()));
+  rows_changed_ = true;
+}
+
+Status RemoteSession::take_cut(const Record& record) {
+  WireReader r(record.payload);
+  const auto keep = r.get<std::int32_t>();
+  if (!r.complete() || keep < 0 || static_cast<std::size_t>(keep) > frames_.size()) {
+    return nonsense("cut");
+  }
+  cut(static_cast<std::size_t>(keep));
+  return {};
+}
+
+Status RemoteSession::take_frame(const Record& record) {
+  auto frame = decode_frame(record.payload, *state_.model);
+  if (frame == nullptr || static_cast<std::size_t>(frame->position) != frames_.size() ||
+      frame->serial >= kEpoch) {
+    return nonsense("frame");
+  }
+  frame->serial += epoch_ * kEpoch;
+  kept_ += kept_bytes(*frame);
+  if (kept_ > kMostKept) {
+    return usage_error("the worker sent more than a window keeps (4 GiB)");
+  }
+  frames_.push_back(std::move(frame));
+  return {};
+}
+
+Status RemoteSession::take_row(const Record& record) {
+  auto row = decode_row(record.payload, *state_.model);
+  if (!row || static_cast<std::size_t>(row->position) >= frames_.size()) {
+    return nonsense("row");
+  }
+  row->serial += epoch_ * kEpoch;
+  Watch wanted;
+  {
+    const std::lock_guard lock(mutex_);
+    wanted = watch_;
+  }
+  if (row->layer != wanted.layer || row->head != wanted.head) {
+    return {};  // of the head that was watched before
+  }
+  if (rows_of_.layer != row->layer || rows_of_.head != row->head) {
+    for (const Row& old : rows_) {
+      kept_ -= old.values.size() * sizeof(float);
+    }
+    rows_.clear();
+    rows_of_ = {row->layer, row->head};
+  }
+  const auto position = static_cast<std::size_t>(row->position);
+  rows_.resize(std::max(rows_.size(), position + 1));
+  kept_ += (row->values.size() - rows_[position].values.size()) * sizeof(float);
+  rows_[position] = std::move(*row);
+  rows_changed_ = true;
+  return kept_ > kMostKept ? Status(usage_error("the worker sent more than a window keeps (4 GiB)"))
+                           : Status{};
+}
+
+Status RemoteSession::take_tensor(const Record& record) {
+  auto answer = decode_tensor(record.payload);
+  if (!answer) {
+    return nonsense("tensor");
+  }
+  auto report = std::make_shared<session::TensorReport>();
+  report->error = std::move(answer->error);
+  report->stats = answer->stats;
+  report->first = std::move(answer->first);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = tensors_.find(answer->name);
+    if (found != tensors_.end()) {  // only what was asked for is kept
+      found->second = std::move(report);
+    }
+  }
+  if (options_.on_change) {
+    options_.on_change();
+  }
+  return {};
+}
+
+/// The watched head's rows as the map that the views fall back to: as far as they are complete.
+void RemoteSession::update_map() {
+  std::size_t n = 0;
+  while (n < rows_.size() && n < frames_.size() && rows_[n].values.size() == n + 1 &&
+         rows_[n].serial == frames_[n]->serial) {
+    ++n;
+  }
+  if (!rows_changed_ || (n > kQuickMap && Clock::now() - map_made_ < kMapTime)) {
+    return;
+  }
+  rows_changed_ = false;
+  map_made_ = Clock::now();
+  if (n == 0) {
+    state_.head_map.reset();
+    return;
+  }
+  auto map = std::make_shared<session::HeadMap>();
+  map->layer = rows_of_.layer;
+  map->head = rows_of_.head;
+  map->n_tokens = static_cast<int>(n);
+  map->last_serial = frames_[n - 1]->serial;
+  map->probabilities.assign(n * n, 0.0F);
+  for (std::size_t q = 0; q < n; ++q) {
+    std::copy(rows_[q].values.begin(), rows_[q].values.end(),
+              map->probabilities.begin() + static_cast<std::ptrdiff_t>(q * n));
+  }
+  state_.head_map = std::move(map);
+}
+
+void RemoteSession::update_chunks() {
+  using session::kChunkFrames;
+  state_.chunks.resize((frames_.size() + kChunkFrames - 1) / kChunkFrames);
+  for (std::size_t c = 0; c < state_.chunks.size(); ++c) {
+    const auto begin = frames_.begin() + static_cast<std::ptrdiff_t>(c * kChunkFrames);
+    const auto end = frames_.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(frames_.size(), (c + 1) * kChunkFrames));
+    const auto& old = state_.chunks[c];
+    if (old == nullptr || !std::equal(begin, end, old->frames.begin(), old->frames.end())) {
+      auto chunk = std::make_shared<session::FrameChunk>();
+      chunk->frames.assign(begin, end);
+      state_.chunks[c] = std::move(chunk);
+    }
+  }
+}
+
+Status RemoteSession::take_state(const Record& record) {
+  if (!changed_ && !rows_changed_ && record.payload == last_state_) {
+    return {};  // the worker's sign of life: an idle window goes on sleeping
+  }
+  changed_ = false;
+  last_state_ = record.payload;
+  StateExtra extra;
+  if (!decode_state(record.payload, state_, extra) ||
+      static_cast<std::size_t>(state_.n_frames) != frames_.size()) {
+    return nonsense("state");
+  }
+  state_.error_serial += local_errors_;
+  state_.loading_path.clear();
+  state_.n_generated = std::max(0, state_.n_frames - state_.n_prompt());
+  update_chunks();
+  update_map();
+  progress_.what = progress_texts()[extra.what];
+  progress_.permille = extra.permille;
+  publish();
+  const std::lock_guard lock(mutex_);
+  synced_ = true;
+  idle_ = extra.idle;
+  acknowledged_ = extra.acknowledged;
+  link_.connected = true;
+  link_.problem.clear();
+  return {};
+}
+
+}  // namespace layerscope::server

@@ -1,0 +1,152 @@
+#include "engine/session/trace_recorder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/base/log.h"
+#include "engine/session/trace_run.h"
+
+namespace layerscope::session {
+namespace {
+
+using capture::Tap;
+
+const char* tier_name(capture::Tier tier) {
+  switch (tier) {
+    case capture::Tier::kOff:
+      return "off";
+    case capture::Tier::kSummary:
+      return "summary";
+    case capture::Tier::kAttention:
+      return "attention";
+    case capture::Tier::kFull:
+      return "full";
+  }
+  return "";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TraceRecorder>> TraceRecorder::start(Generator& generator,
+                                                            const std::string& path, int n_passes) {
+  constexpr std::uint64_t kEntry = 120;       // bytes of a tensor's line in the header
+  constexpr std::uint64_t kSmallest = 16384;  // metadata and ids
+  constexpr std::uint64_t kLargest = std::uint64_t{32} << 20U;
+  const auto n_layers = static_cast<std::uint64_t>(generator.model().spec.n_layers);
+  compare::TraceWriterOptions options;
+  const std::uint64_t entries = static_cast<std::uint64_t>(n_passes) * (n_layers * 19 + 6);
+  options.header_bytes = std::min(kLargest, kSmallest + entries * kEntry) / 8 * 8;
+  LS_TRY(auto writer, compare::TraceWriter::create(path, options));
+  return std::unique_ptr<TraceRecorder>(new TraceRecorder(generator, std::move(writer)));
+}
+
+TraceRecorder::TraceRecorder(Generator& generator, std::unique_ptr<compare::TraceWriter> writer)
+    : generator_(generator), writer_(std::move(writer)) {
+  generator_.on_pass = [this](const capture::PassCapture& captured, std::span<const float> logits) {
+    pass(captured, logits);
+  };
+}
+
+TraceRecorder::~TraceRecorder() { generator_.on_pass = {}; }
+
+void TraceRecorder::pass(const capture::PassCapture& captured, std::span<const float> logits) {
+  const int number = static_cast<int>(passes_.size());
+  passes_.push_back({captured.first_position, captured.n_tokens});
+  bool has_logits = false;
+  bool has_weights = false;
+  for (const capture::FullTensor& tensor : captured.tensors) {
+    const auto tap = capture::tap_name(tensor.tap);
+    has_logits = has_logits || tensor.tap == Tap::kLogits;
+    has_weights = has_weights || tensor.tap == Tap::kAttnWeights;
+    writer_->add(tensor.layer < 0 ? fmt::format("p{}.{}", number, tap)
+                                  : fmt::format("p{}.l{}.{}", number, tensor.layer, tap),
+                 tensor.shape, tensor.values);
+  }
+  if (!has_logits && !logits.empty()) {
+    const auto rows = static_cast<std::int64_t>(generator_.model().spec.vocab_rows);
+    writer_->add(fmt::format("p{}.logits", number),
+                 {static_cast<std::int64_t>(logits.size()) / rows, rows}, logits);
+  }
+  if (!has_weights) {
+    attention(number, captured);
+  }
+  statistics(number, captured);
+}
+
+/// Rows of the attention tier as [heads, tokens, keys], zero after each token.
+void TraceRecorder::attention(int number, const capture::PassCapture& captured) {
+  if (captured.attention.empty()) {
+    return;
+  }
+  const auto heads = static_cast<std::size_t>(captured.n_heads);
+  const auto tokens = static_cast<std::size_t>(captured.n_tokens);
+  const std::size_t keys = static_cast<std::size_t>(captured.first_position) + tokens;
+  for (int layer = 0; layer < captured.n_layers; ++layer) {
+    std::vector<float> all(heads * tokens * keys, 0.0F);
+    for (std::size_t t = 0; t < std::min(tokens, captured.attention.size()); ++t) {
+      const std::size_t row = static_cast<std::size_t>(captured.first_position) + t + 1;
+      for (std::size_t h = 0; h < heads; ++h) {
+        const std::size_t from = (static_cast<std::size_t>(layer) * heads + h) * row;
+        if (from + row <= captured.attention[t].size()) {
+          std::copy_n(captured.attention[t].begin() + static_cast<std::ptrdiff_t>(from), row,
+                      all.begin() + static_cast<std::ptrdiff_t>((h * tokens + t) * keys));
+        }
+      }
+    }
+    writer_->add(fmt::format("p{}.l{}.attn_weights", number, layer),
+                 {captured.n_heads, captured.n_tokens, static_cast<std::int64_t>(keys)}, all);
+  }
+}
+
+/// tap_stats [tokens, layers + 1, taps, 6]: l2, absmax, mean, count, non-finite, zeros; head_stats
+/// [tokens, layers, heads, 7]: as HeadStats.
+void TraceRecorder::statistics(int number, const capture::PassCapture& captured) {
+  if (captured.taps.empty()) {
+    return;
+  }
+  std::vector<float> taps;
+  taps.reserve(captured.taps.size() * 6);
+  for (const capture::TapStats& s : captured.taps) {
+    taps.insert(taps.end(), {s.l2, s.absmax, s.mean, static_cast<float>(s.count),
+                             static_cast<float>(s.non_finite), static_cast<float>(s.zeros)});
+  }
+  std::vector<float> heads;
+  heads.reserve(captured.heads.size() * 7);
+  for (const capture::HeadStats& s : captured.heads) {
+    heads.insert(heads.end(), {s.row_sum, s.entropy, s.max, static_cast<float>(s.argmax), s.first,
+                               s.self, s.lse});
+  }
+  const std::int64_t n = captured.n_tokens;
+  writer_->add(fmt::format("p{}.tap_stats", number),
+               {n, captured.n_layers + 1, static_cast<std::int64_t>(capture::kNumTaps), 6}, taps);
+  writer_->add(fmt::format("p{}.head_stats", number), {n, captured.n_layers, captured.n_heads, 7},
+               heads);
+}
+
+Status TraceRecorder::finish(std::size_t n_prompt, const std::vector<std::string>& faults) {
+  generator_.on_pass = {};
+  compare::Trace trace;
+  trace.model = trace_model(generator_.model());
+  trace.ids = generator_.ids();
+  trace.n_prompt = n_prompt;
+  trace.passes = passes_;
+  trace.capture = tier_name(generator_.capture.tier);
+  trace.backend = generator_.backend().name();
+  trace.unit_roundoff = generator_.backend().unit_roundoff();
+  trace.faults = faults;
+  const SamplerSettings& s = generator_.sampler_settings;
+  const compare::TraceSampler sampler{static_cast<double>(s.temperature),
+                                      static_cast<double>(s.top_p),
+                                      static_cast<double>(s.min_p),
+                                      static_cast<double>(s.repeat_penalty),
+                                      s.top_k,
+                                      s.seed};
+  LS_CHECK(writer_->finish(compare::kTraceMetaKey, compare::trace_meta_text(trace, sampler)));
+  if (writer_->waited_s() > 0.0) {
+    spdlog::info("the run waited {:.2f} s for the trace to be written", writer_->waited_s());
+  }
+  return {};
+}
+
+}  // namespace layerscope::session

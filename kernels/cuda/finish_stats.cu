@@ -1,0 +1,34 @@
+// Prefill: moments of rows to the statistics that the host keeps (capture::TapStats): 24 bytes a
+// row leave the GPU instead of 32, and the host has nothing left to compute.
+#include "kernels/cuda/device.cuh"
+
+namespace layerscope::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__global__ void __launch_bounds__(kThreads)
+    finish_stats_kernel(const RawStats* raw, std::size_t n, FinishedStats* out) {
+  const std::size_t i = static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= n) {
+    return;
+  }
+  const RawStats r = raw[i];
+  const unsigned finite = r.count - r.non_finite;
+  out[i] = {static_cast<float>(sqrt(r.sum_squares)),
+            r.absmax,
+            finite > 0 ? static_cast<float>(r.sum / finite) : 0.0F,
+            r.count,
+            r.non_finite,
+            r.zeros};
+}
+
+}  // namespace
+
+Status launch_finish_stats(const Launch& on, const RawStats* raw, std::size_t n,
+                           FinishedStats* out) {
+  const auto blocks = static_cast<unsigned>((n + kThreads - 1) / kThreads);
+  return launch(on, finish_stats_kernel, dim3(blocks), kThreads, 0, raw, n, out);
+}
+
+}  // namespace layerscope::kernels::cuda

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# A window attached to a worker on loopback sees what a window with its own model sees.
+#
+#   attach.sh BUILD_DIR offscreen|window
+#
+# Exit 77 when that mode cannot run here.
+build=$(cd "$1" && pwd)
+mode=$2
+export LS_BUILD_DIR=$build
+. "$(dirname "$0")/../../e2e/serve_lib.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+launch=()
+arguments=(--offscreen 1600x1000)
+if [ "$mode" = window ]; then
+  command -v xvfb-run >/dev/null || {
+    echo "xvfb-run is not installed"
+    exit 77
+  }
+  launch=(xvfb-run -a -s "-screen 0 1920x1200x24 -noreset")
+  arguments=()
+fi
+export XDG_CONFIG_HOME=$tmp/config MODEL=$demo
+
+# window SCRIPT OPTIONS...: runs it; what it prints lands in $tmp/out.
+window() {
+  local script=$1
+  shift
+  "${launch[@]}" "$build/layerscope" "${arguments[@]}" "$@" --script "$script" --script-timeout 40 \
+    --script-output "$build/screenshots/$mode" --validation >"$tmp/out" 2>"$tmp/err" ||
+    fail "$script: $(tail -5 "$tmp/err")"
+}
+
+token=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
+echo "$token" >"$tmp/token"
+start_worker --token-file "$tmp/token"
+
+# The same steps, here and there.
+sed 's/@WHERE@/local/' "$here/play.script" >"$tmp/local.script"
+window "$tmp/local.script" "$demo"
+grep ': ' "$tmp/out" | grep -v "$tmp" >"$tmp/local"
+sed 's/@WHERE@/remote/' "$here/play.script" >"$tmp/remote.script"
+window "$tmp/remote.script" --attach "$url" --token-file "$tmp/token"
+grep ': ' "$tmp/out" | grep -v "$tmp" >"$tmp/remote"
+[ "$(wc -l <"$tmp/local")" -ge 18 ] || fail "the script printed too little: $(cat "$tmp/local")"
+diff "$tmp/local" "$tmp/remote" || fail "the attached window differs from the local one"
+
+# By hand, with the token typed in; the session outlives the window.
+sed "s,@URL@,$url,; s/@TOKEN@/$token/" "$here/dialog.script" >"$tmp/dialog.script"
+prompt=$("$cli" tokenize "$demo" --text "<|im_start|>user
+Count from one to nine.<|im_end|>
+<|im_start|>assistant
+" --json | grep -o '"ids":\[[^]]*\]' | tr -cd ',' | wc -c)
+sed -i "s/@COUNT@/$((prompt + 1 + 2))/" "$tmp/dialog.script"
+window "$tmp/dialog.script"
+
+# A task without a script: generate over the wire, print, leave.
+"${launch[@]}" "$build/layerscope" --attach "$url" --token-file "$tmp/token" --prompt "Count from one to nine." --chat \
+  --exit-after 5 --offscreen 1200x800 --screenshot "$build/screenshots/$mode/attach_task.png" >"$tmp/out" ||
+  fail "--exit-after"
+grep -q 'one, two, three' "$tmp/out" || fail "--exit-after: $(cat "$tmp/out")"
+end_worker
+echo "$(wc -l <"$tmp/local") values are the same here and there ($mode)"
