@@ -18,7 +18,8 @@ using kernels::cuda::resident_dtype;
 using kernels::cuda::scale_bytes;
 
 constexpr std::size_t kRingBytes = std::size_t{32} << 20U;
-constexpr std::size_t kRingSlots = 3;
+constexpr std::size_t kCopyStreams = 2;
+constexpr std::size_t kRingSlots = 4;  ///< two per copy stream: one is copied while the other fills
 
 /// One copy to be made: rows of the file, or decoded rows, to a matrix on the device.
 struct Job {
@@ -89,8 +90,10 @@ class Layout {
       to.up = matrix(from.up, same_ffn ? resident_dtype(from.up.dtype) : DType::kF32);
       to.down = matrix(from.down);
     }
-    // Blocks to be repacked or decoded pass through a device buffer of one ring slot.
-    staging = planner_.take<std::byte>(std::min(kRingBytes, largest_file_matrix(model)));
+    // Blocks to be repacked or decoded pass through a device buffer of one ring slot per stream.
+    for (std::byte*& buffer : staging) {
+      buffer = planner_.take<std::byte>(std::min(kRingBytes, largest_file_matrix(model)));
+    }
   }
 
   [[nodiscard]] std::size_t used() const { return planner_.used(); }
@@ -102,7 +105,7 @@ class Layout {
   };
   std::vector<Job> jobs;
   std::vector<VectorJob> vectors;
-  std::byte* staging = nullptr;
+  std::array<std::byte*, kCopyStreams> staging{};
 
  private:
   static std::size_t largest_file_matrix(const model::Model& model) {
@@ -126,11 +129,21 @@ class Layout {
 };
 
 /// Page-locked buffers in turn: filled by several threads, then copied while the next one fills.
+/// Their copies go to two streams alternately, so that one stream's repacking hides behind the
+/// other's copy.
 class Ring {
  public:
-  static Result<std::unique_ptr<Ring>> create(cudaStream_t stream) {
+  Ring() = default;
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+  /// An upload that ended early may still be copying out of the buffers.
+  ~Ring() { static_cast<void>(finish()); }
+
+  static Result<std::unique_ptr<Ring>> create() {
     auto ring = std::make_unique<Ring>();
-    ring->stream_ = stream;
+    for (Stream& stream : ring->streams_) {
+      LS_TRY(stream, create_stream());
+    }
     for (Slot& slot : ring->slots_) {
       LS_TRY(slot.buffer, PinnedBuffer::create(kRingBytes));
       LS_TRY(slot.copied, create_event());
@@ -145,16 +158,30 @@ class Ring {
     return slot.buffer.data();
   }
 
+  /// Which stream (and staging buffer) the buffer that `next` gave belongs to.
+  [[nodiscard]] std::size_t lane() const { return turn_ % kCopyStreams; }
+  [[nodiscard]] cudaStream_t stream() const { return streams_[lane()].get(); }
+
+  /// Waits for everything that was sent.
+  Status finish() const {
+    for (const Stream& stream : streams_) {
+      if (stream != nullptr) {
+        LS_CUDA(cudaStreamSynchronize(stream.get()));
+      }
+    }
+    return {};
+  }
+
   /// Sends `bytes` of the buffer that `next` gave.
   Status send(void* to, std::size_t bytes) {
     Slot& slot = slots_[turn_];
-    LS_CUDA(cudaMemcpyAsync(to, slot.buffer.data(), bytes, cudaMemcpyHostToDevice, stream_));
+    LS_CUDA(cudaMemcpyAsync(to, slot.buffer.data(), bytes, cudaMemcpyHostToDevice, stream()));
     return {};
   }
 
   /// After everything that reads the buffer has been enqueued.
   Status done() {
-    LS_CUDA(cudaEventRecord(slots_[turn_].copied.get(), stream_));
+    LS_CUDA(cudaEventRecord(slots_[turn_].copied.get(), stream()));
     turn_ = (turn_ + 1) % kRingSlots;
     return {};
   }
@@ -175,16 +202,21 @@ class Ring {
   };
   std::array<Slot, kRingSlots> slots_;
   std::size_t turn_ = 0;
-  cudaStream_t stream_ = nullptr;
+  std::array<Stream, kCopyStreams> streams_;
   ThreadPool pool_{static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U))};
 };
 
 class Upload {
  public:
-  Upload(Ring& ring, const kernels::cuda::Launch& on, std::byte* staging,
+  Upload(Ring& ring, int sm_count, const std::array<std::byte*, kCopyStreams>& staging,
          const std::stop_token& stop, const std::function<void(double)>& progress,
          std::size_t total)
-      : ring_(ring), on_(on), staging_(staging), stop_(stop), progress_(progress), total_(total) {}
+      : ring_(ring),
+        sm_count_(sm_count),
+        staging_(staging),
+        stop_(stop),
+        progress_(progress),
+        total_(total) {}
 
   Status run(const Job& job) {
     const std::size_t row_bytes = dtype_bytes(job.from.dtype, job.from.cols);
@@ -202,22 +234,24 @@ class Upload {
       }
       const std::size_t n = std::min(per_slot, job.from.rows - row);
       LS_TRY(std::byte* const buffer, ring_.next());
+      std::byte* const staging = staging_[ring_.lane()];
+      const kernels::cuda::Launch on{ring_.stream(), sm_count_, false};
       auto* to = static_cast<std::byte*>(const_cast<void*>(job.to.data)) + row * device_row;
       if (on_device) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
-        LS_CHECK(ring_.send(staging_, n * row_bytes));
-        LS_CHECK(kernels::cuda::launch_decode_blocks(on_, job.from.dtype, staging_, n, job.to.cols,
+        LS_CHECK(ring_.send(staging, n * row_bytes));
+        LS_CHECK(kernels::cuda::launch_decode_blocks(on, job.from.dtype, staging, n, job.to.cols,
                                                      reinterpret_cast<float*>(to), job.to.stride));
       } else if (decode) {
         decode_rows(job, row, n, buffer);
         LS_CHECK(ring_.send(to, n * device_row));
       } else if (job.from.dtype == DType::kQ8_0) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
-        LS_CHECK(ring_.send(staging_, n * row_bytes));
+        LS_CHECK(ring_.send(staging, n * row_bytes));
         const std::size_t blocks_per_row = job.from.cols / 32;
         auto* scales = static_cast<std::byte*>(const_cast<void*>(job.to.scales));
         LS_CHECK(kernels::cuda::launch_repack_q8(
-            on_, staging_, n * blocks_per_row, job.to.cols, to,
+            on, staging, n * blocks_per_row, job.to.cols, to,
             scales + row * scale_bytes(DType::kQ8_0, 1, job.to.cols)));
       } else if (row_bytes == device_row) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
@@ -250,8 +284,8 @@ class Upload {
   }
 
   Ring& ring_;
-  kernels::cuda::Launch on_;
-  std::byte* staging_;
+  int sm_count_;
+  std::array<std::byte*, kCopyStreams> staging_;
   const std::stop_token& stop_;
   const std::function<void(double)>& progress_;
   std::size_t total_;
@@ -275,15 +309,16 @@ Result<DeviceWeights> upload_weights(const model::Model& model, cudaStream_t str
   w.memory = std::make_shared<const DeviceBuffer>(std::move(memory));
   Layout layout(w.memory->data());
   layout.place(model, w);
-  LS_TRY(const std::unique_ptr<Ring> ring, Ring::create(stream));
+  LS_TRY(const std::unique_ptr<Ring> ring, Ring::create());
   for (const Layout::VectorJob& job : layout.vectors) {
     LS_CUDA(cudaMemcpyAsync(job.to, job.from, job.bytes, cudaMemcpyHostToDevice, stream));
   }
-  Upload upload(*ring, {stream, sm_count, false}, layout.staging, stop, progress,
+  Upload upload(*ring, sm_count, layout.staging, stop, progress,
                 std::max<std::size_t>(1, model.weight_bytes()));
   for (const Job& job : layout.jobs) {
     LS_CHECK(upload.run(job));
   }
+  LS_CHECK(ring->finish());
   LS_CUDA(cudaStreamSynchronize(stream));
   return w;
 }

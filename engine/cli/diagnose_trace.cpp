@@ -10,9 +10,11 @@
 #include "engine/cli/compare_report.h"
 #include "engine/cli/findings.h"
 #include "engine/compare/registry.h"
+#include "engine/diagnose/finding_json.h"
 #include "engine/diagnose/report.h"
 #include "engine/session/diagnosis.h"
 #include "engine/session/explain.h"
+#include "engine/session/findings_page.h"
 #include "engine/session/foreign_diagnosis.h"
 
 namespace layerscope::cli {
@@ -54,7 +56,7 @@ Result<Beside> compare_with_run(const std::shared_ptr<const model::Model>& model
 ordered_json json_of(const session::ForeignReport& report, const Beside& beside, bool broken) {
   ordered_json list = ordered_json::array();
   for (const diagnose::Finding& finding : report.findings) {
-    list.push_back(finding_json(finding));
+    list.push_back(diagnose::finding_json(finding));
   }
   ordered_json explanations = ordered_json::array();
   for (const session::FaultScore& s : beside.explanations) {
@@ -125,7 +127,7 @@ Status diagnose_foreign(const DiagnoseTraceOptions& options) {
   }
   const bool broken = found || beside.diverges;
   if (!options.html.empty()) {
-    const std::string page = findings_html(report.findings, {model->name(),
+    const std::string page = session::findings_html(report.findings, {model->name(),
                                                              model->spec.architecture,
                                                              trace.format,
                                                              options.trace,

@@ -326,12 +326,13 @@ Result<ForeignReport> diagnose_trace(const std::shared_ptr<const model::Model>& 
   diagnose::Subject subject;
   subject.model = model;
   subject.unit_roundoff = roundoff_of(trace);
+  subject.product_roundoff = subject.unit_roundoff;
   subject.n_prompt = trace.n_prompt > 0 ? trace.n_prompt : trace.ids.size();
   diagnose::Report found;
   diagnose::run_load_checks(subject, found);
   if (report.operations > 0) {
     const diagnose::Captures captures(passes);
-    diagnose::DeepInput input{subject, trace.ids, captures, {}, {}, {}, {}, {}, nullptr};
+    diagnose::DeepInput input{subject, trace.ids, captures, {}, {}, {}, {}, {}, {}, nullptr};
     diagnose::run_deep_checks(input, found);
   }
   report.findings = found.grouped();

@@ -133,7 +133,7 @@ Status TraceRecorder::finish(std::size_t n_prompt, const std::vector<std::string
   trace.passes = passes_;
   trace.capture = tier_name(generator_.capture.tier);
   trace.backend = generator_.backend().name();
-  trace.unit_roundoff = generator_.backend().unit_roundoff();
+  trace.unit_roundoff = generator_.backend().rounding().operation;
   trace.faults = faults;
   const SamplerSettings& s = generator_.sampler_settings;
   const compare::TraceSampler sampler{static_cast<double>(s.temperature),

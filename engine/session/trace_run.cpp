@@ -114,7 +114,7 @@ Result<compare::Trace> run_trace(const model::Model& model, backend::Backend& ba
   trace.ids = request.ids;
   trace.backend = backend.name();
   trace.capture = "full";
-  trace.unit_roundoff = backend.unit_roundoff();
+  trace.unit_roundoff = backend.rounding().operation;
   for (std::size_t p = 0; p < passes.size(); ++p) {
     capture::PassCapture& captured = passes[p].captured;
     trace.passes.push_back({captured.first_position, captured.n_tokens});

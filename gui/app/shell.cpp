@@ -51,8 +51,8 @@ void Shell::set_session(session::SessionLink& session) {
   ui_.snapshot = session.snapshot();
   ui_.fault_request = {};
   seen_error_ = ui_.snapshot->error_serial;
-  message_.clear();
-  message_of_session_ = false;
+  ui_.notice.clear();
+  notice_of_session_ = false;
 }
 
 const StoredState& Shell::stored() {

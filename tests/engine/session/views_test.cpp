@@ -210,7 +210,7 @@ Branches::Line line(std::initializer_list<int> ids, std::size_t row = 0) {
     auto frame = std::make_shared<capture::TokenFrame>();
     frame->id = id;
     if (row > 0) {
-      frame->attention = std::make_shared<const std::vector<float>>(row);
+      frame->attention = std::make_shared<const capture::AttentionRows>(std::vector<float>(row));
     }
     frames.push_back(std::move(frame));
   }
