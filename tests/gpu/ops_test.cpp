@@ -405,8 +405,16 @@ TEST_P(AttentionDecode, AnyLengthAndSharing_AgreesWithReference) {
     }
     std::vector<float> p(n), o(dim);
     AttentionSummary s;
-    reference::attention_head(
-        {q.data() + h * dim, kk.data(), vv.data(), n, dim, 0.3F, nullptr, p.data(), o.data()}, &s);
+    AttentionHead oracle;
+    oracle.q = q.data() + h * dim;
+    oracle.k = kk.data();
+    oracle.v = vv.data();
+    oracle.kv_len = n;
+    oracle.head_dim = dim;
+    oracle.scale = 0.3F;
+    oracle.probs = p.data();
+    oracle.out = o.data();
+    reference::attention_head(oracle, &s);
     for (std::size_t d = 0; d < dim; ++d) {
       ASSERT_NEAR(got[h * dim + d], o[d], 2e-5) << "head " << h;
     }
