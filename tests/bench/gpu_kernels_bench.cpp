@@ -103,10 +103,15 @@ class Step {
     while (cap_ < depth + 1) {
       cap_ *= 2;
     }
-    const std::vector<StepState> state{{1, depth}};
+    StepState state;
+    state.token = 1;
+    state.position = depth;
+    state.row_stride = heads_.context;
+    state.rows = memory_.take<float>(n * static_cast<unsigned>(shape.n_heads) *
+                                     static_cast<unsigned>(heads_.context));
     auto* d_state = memory_.take<StepState>(1);
-    memory_.failed = memory_.failed || !ok(cudaMemcpy(d_state, state.data(), sizeof(StepState),
-                                                      cudaMemcpyHostToDevice));
+    memory_.failed = memory_.failed ||
+                     !ok(cudaMemcpy(d_state, &state, sizeof(StepState), cudaMemcpyHostToDevice));
     const std::size_t cache = static_cast<std::size_t>(heads_.context) * static_cast<unsigned>(kv);
     auto* parts = memory_.take<float>(attention_parts_floats(heads_, 64));
     auto* arrived = memory_.take<unsigned>(1024);
@@ -148,8 +153,7 @@ class Step {
       b.cache = a.cache;
       b.q = a.rotated[0];
       b.scale = 0.1F;
-      b.scores = memory_.take<float>(static_cast<std::size_t>(heads_.context) *
-                                     static_cast<unsigned>(shape.n_heads));
+      b.first_row = static_cast<int>(i) * shape.n_heads;
       b.lse = memory_.take<float>(static_cast<unsigned>(shape.n_heads));
       b.out = memory_.values(static_cast<unsigned>(q));
       b.parts = parts;
