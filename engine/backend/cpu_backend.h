@@ -76,7 +76,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   int context_;
   int kv_len_ = 0;
-  int written_ = 0;  ///< Slots that were ever written: what lies behind kv_len_ is stale.
+  int written_ = 0;   ///< Slots that were ever written: what lies behind kv_len_ is stale.
   std::string note_;  ///< why it is this backend, where the user did not ask for it
   Buffers buffers_;
 

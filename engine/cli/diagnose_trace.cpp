@@ -128,12 +128,12 @@ Status diagnose_foreign(const DiagnoseTraceOptions& options) {
   const bool broken = found || beside.diverges;
   if (!options.html.empty()) {
     const std::string page = session::findings_html(report.findings, {model->name(),
-                                                             model->spec.architecture,
-                                                             trace.format,
-                                                             options.trace,
-                                                             beside.sentence,
-                                                             {},
-                                                             report.checks_run});
+                                                                      model->spec.architecture,
+                                                                      trace.format,
+                                                                      options.trace,
+                                                                      beside.sentence,
+                                                                      {},
+                                                                      report.checks_run});
     LS_CHECK(write_file(options.html, std::as_bytes(std::span(page))));
   }
   if (options.json) {

@@ -1,4 +1,5 @@
-// Findings as text (as JSON: engine/diagnose/finding_json.h; as a page: engine/session/findings_page.h).
+// Findings as text (as JSON: engine/diagnose/finding_json.h; as a page:
+// engine/session/findings_page.h).
 #pragma once
 
 #include <string>

@@ -22,8 +22,8 @@
 #include "engine/session/generator.h"
 #include "engine/session/run_faults.h"
 #include "engine/session/snapshot.h"
-#include "engine/session/trace_recorder.h"
 #include "engine/session/stop_strings.h"
+#include "engine/session/trace_recorder.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace layerscope::cli {

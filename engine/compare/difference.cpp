@@ -106,6 +106,10 @@ class Comparer {
         result_.partial = true;
         continue;
       }
+      const bool masked = a_.values[ia] == -INFINITY || b.values[ib] == -INFINITY;
+      if (a_.attention && blind && masked) {
+        continue;  // outside a window: as above
+      }
       element(static_cast<double>(a_.values[ia]) - shift, static_cast<double>(b.values[ib]), scale,
               b.printed, head, position, c);
     }

@@ -103,6 +103,7 @@ std::shared_ptr<const format::ModelFile> get_file(WireReader& r, const std::stri
     }
     t.dtype = type->dtype;
   }
+  file->index();
   return file;
 }
 

@@ -138,7 +138,7 @@ token=$(cat "$tmp/token")
 "$peer" callback "$tmp/port" 2 503 "$tmp/callbacks" &
 pids="$pids $!"
 for _ in $(seq 100); do [ -s "$tmp/port" ] && break; sleep 0.05; done
-start_worker --token-file "$tmp/token" --job-timeout 0.3 --worker-id w7 \
+start_worker --token-file "$tmp/token" --job-timeout 0.1 --worker-id w7 \
   --callback-url "http://127.0.0.1:$(cat "$tmp/port")/ready"
 [ "$(status_of "$url/health")" = 401 ] || fail "no token"
 [ "$(status_of "$url/health" -H "Authorization: Bearer ${token}x")" = 401 ] || fail "a wrong token"

@@ -30,6 +30,7 @@ inline std::vector<GoldenBlocks> golden_blocks() {
       std::string(source != nullptr ? source : ".") + "/tests/golden/blocks/blocks.bin",
       std::ios::binary);
   const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_FALSE(bytes.empty()) << "tests/golden/blocks/blocks.bin is missing";
   std::vector<GoldenBlocks> list;
   for (std::size_t at = 0; at < bytes.size();) {
     std::uint32_t head[2];

@@ -69,6 +69,11 @@ const std::vector<Row>& rows() {
       {"head:unwritten-rows", "logits", -1},
       {"head:padded", "logits", -1},
       {"head:untied", "logits", -1},
+      {"soft-cap:scores", "attn_scores", 0},
+      {"soft-cap:logits", "logits", -1},
+      {"window:off", "attn_weights", 0},
+      {"moe:unnormalised", "ffn_out", 0},
+      {"moe:wrong-experts", "ffn_out", 0},
   };
   return list;
 }
