@@ -10,6 +10,33 @@ namespace {
 
 constexpr int kThreads = 256;
 
+/// What one thread has seen.
+struct Moments {
+  double sum = 0.0;
+  double squares = 0.0;
+  float top = 0.0F;
+  unsigned non_finite = 0;
+  unsigned zeros = 0;
+
+  __device__ void take(float v) {
+    if (!isfinite(v)) {
+      ++non_finite;
+      return;
+    }
+    const double wide = v;
+    sum += wide;
+    squares = fma(wide, wide, squares);
+    top = fmaxf(top, fabsf(v));
+    zeros += v == 0.0F ? 1U : 0U;
+  }
+  __device__ void take(const float4& v) {
+    take(v.x);
+    take(v.y);
+    take(v.z);
+    take(v.w);
+  }
+};
+
 __global__ void __launch_bounds__(kThreads)
     row_stats_kernel(const StatsEntry* entries, RawStats* out, int out_stride) {
   __shared__ double sums[kWarp];
@@ -19,40 +46,31 @@ __global__ void __launch_bounds__(kThreads)
   let_next_start();
   const StatsEntry entry = entries[blockIdx.x];
   const float* row = entry.values + static_cast<std::size_t>(blockIdx.y) * entry.width;
-  double sum = 0.0;
-  double squares = 0.0;
-  float top = 0.0F;
-  unsigned non_finite = 0;
-  unsigned zeros = 0;
-  constexpr int kTogether = 4;  // loads under way; the order of the sums stays
-  for (int base = static_cast<int>(threadIdx.x); base < entry.width; base += kTogether * kThreads) {
-    float values[kTogether];
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int i = base + u * kThreads;
-      values[u] = i < entry.width ? row[i] : 0.0F;
+  Moments m;
+  const bool wide = entry.width % 4 == 0 && (reinterpret_cast<std::uintptr_t>(row) & 15U) == 0;
+  if (wide) {
+    // 16 bytes per load, two under way: a prefill's rows come from memory, not from L2.
+    const float4* pieces = reinterpret_cast<const float4*>(row);
+    const int n = entry.width / 4;
+    for (int i = static_cast<int>(threadIdx.x); i < n; i += 2 * kThreads) {
+      const float4 first = pieces[i];
+      const bool more = i + kThreads < n;
+      const float4 second = more ? pieces[i + kThreads] : float4{};
+      m.take(first);
+      if (more) {
+        m.take(second);
+      }
     }
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const float v = values[u];
-      if (base + u * kThreads >= entry.width) {
-        continue;
-      }
-      if (!isfinite(v)) {
-        ++non_finite;
-        continue;
-      }
-      sum += static_cast<double>(v);
-      squares += static_cast<double>(v) * static_cast<double>(v);
-      top = fmaxf(top, fabsf(v));
-      zeros += v == 0.0F ? 1U : 0U;
+  } else {
+    for (int i = static_cast<int>(threadIdx.x); i < entry.width; i += kThreads) {
+      m.take(row[i]);
     }
   }
-  sum = block_sum(sum, sums);
-  squares = block_sum(squares, sums);
-  top = block_max(top, tops);
-  non_finite = block_sum(non_finite, counts);
-  zeros = block_sum(zeros, counts);
+  const double sum = block_sum(m.sum, sums);
+  const double squares = block_sum(m.squares, sums);
+  const float top = block_max(m.top, tops);
+  const unsigned non_finite = block_sum(m.non_finite, counts);
+  const unsigned zeros = block_sum(m.zeros, counts);
   if (threadIdx.x == 0) {
     out[static_cast<std::size_t>(blockIdx.y) * out_stride + entry.slot] = {
         sum, squares, top, non_finite, zeros, static_cast<std::uint32_t>(entry.width)};

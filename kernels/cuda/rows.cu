@@ -26,9 +26,12 @@ __global__ void __launch_bounds__(kThreads)
                      float* out, int width) {
   const std::size_t base = static_cast<std::size_t>(blockIdx.x) * static_cast<std::size_t>(width);
   const float scale = row_scale[blockIdx.x];
+  const bool changes = scale != 1.0F || bias != nullptr;
   for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
     const float value = block[base + i] * scale + (bias != nullptr ? bias[i] : 0.0F);
-    block[base + i] = value;
+    if (changes) {
+      block[base + i] = value;
+    }
     out[base + i] = residual[base + i] + value;
   }
 }
@@ -40,8 +43,10 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
     const float g = gate[base + i] * scale;
     const float u = up[base + i] * scale;
-    gate[base + i] = g;
-    up[base + i] = u;
+    if (scale != 1.0F) {  // hardly ever: a third of the bytes
+      gate[base + i] = g;
+      up[base + i] = u;
+    }
     act[base + i] = g / (1.0F + expf(-g)) * u;
   }
 }
