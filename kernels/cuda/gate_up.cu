@@ -2,7 +2,7 @@
 //
 // A warp takes row i of both matrices, so the activation is made where the products are. Bytes: the
 // two matrices once. On an H200, one launch after the other (bench_gpu_kernels): Llama-3-8B F16,
-// 235 MB, 61.2 µs = 3.8 TB/s (82 % of 4.65); Q8_0, 124.9 MB, 37.1 µs = 3.4 TB/s (72 %).
+// 235 MB, 60.2 µs = 3.9 TB/s (84 % of 4.65); Q8_0, 124.8 MB, 36.7 µs = 3.4 TB/s (73 %).
 #include "kernels/cuda/matvec.cuh"
 
 namespace layerscope::kernels::cuda {

@@ -1,9 +1,9 @@
 // Decode, last stage: final RMS norm and the head's product, one launch.
 //
 // A warp takes four vocabulary rows at once: x is then read from shared memory once for four rows.
-// Bytes: the head once. On an H200 (bench_gpu_kernels): Qwen2.5-0.5B F16, 272 MB, 68.1 µs = 4.0
-// TB/s (86 % of 4.65), Q8_0, 145 MB, 51.0 µs (61 %); Llama-3-8B F16, 1,051 MB, 252 µs = 4.2 TB/s
-// (89 %), Q8_0, 558 MB, 149 µs = 3.8 TB/s (80 %).
+// Bytes: the head once. On an H200 (bench_gpu_kernels): Qwen2.5-0.5B F16, 272 MB, 67.5 µs = 4.0
+// TB/s (87 % of 4.65), Q8_0, 146 MB, 46.1 µs (68 %); Llama-3-8B F16, 1,051 MB, 269 µs = 3.9 TB/s
+// (84 %), Q8_0, 558 MB, 142 µs = 3.9 TB/s (84 %).
 #include "kernels/cuda/matvec.cuh"
 
 namespace layerscope::kernels::cuda {

@@ -8,14 +8,11 @@
 // kernel: weights never change. With kSplit > 1 that many warps share a row (few rows, many
 // columns) and add up in a fixed order.
 //
-// Tried and slower on an H200 (a layer of Llama-3-8B takes 124 µs in F16 and 86 µs in Q8_0 here):
+// Tried and slower on an H200 (a layer of Llama-3-8B takes 124 µs in F16 and 84 µs in Q8_0 here):
 // x in registers with a block of 16 warps per row and a barrier per batch of rows (165 and 158 µs,
 // a quarter of the time in the barrier); whole rows by bulk copies with mbarriers, one block per
 // multiprocessor (189 and 166 µs, waiting for refills), two (141 and 113 µs). Both without any
 // arithmetic read a 1 GB head at 3.3 TB/s, and with it once at 4.3: why is not known.
-//
-// The figures of this folder's decode stages were taken before Q8_0 codes were stored + 128 and
-// their scale rows padded; they have to be taken again.
 #pragma once
 
 #include "kernels/cuda/piece.cuh"

@@ -90,9 +90,10 @@ TEST(SlotRing, TwoThreads_NeverTouchTheSameSlot) {
   });
   std::uint64_t last = 0;
   std::mt19937 rng(20260101);
-  for (std::uint64_t frame = 1; frame <= 5000; ++frame) {
+  for (std::uint64_t frame = 1; frame <= 5000 || last == 0; ++frame) {
     const auto shown = ring.take(reached, frame - 1);
     if (!shown) {
+      std::this_thread::yield();
       continue;
     }
     ring.used_by(frame);
