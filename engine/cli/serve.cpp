@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/cli/commands.h"
 #include "engine/cli/options.h"
+#include "engine/server/trace_jobs.h"
 #include "engine/server/worker.h"
 
 namespace layerscope::cli {
@@ -21,6 +22,7 @@ namespace {
 struct ServeOptions {
   CommonOptions common;
   server::WorkerOptions worker;
+  std::string trace_dir;  ///< where jobs are saved; empty: nowhere
 };
 
 /// Blocks the signals that end the worker in this thread and in all that it starts; they are waited
@@ -41,6 +43,9 @@ Status serve(const ServeOptions& options) {
   wanted.session.gpu = options.common.gpu;
   wanted.session.threads = options.common.threads;
   wanted.session.context = options.common.context;
+  if (!options.trace_dir.empty()) {
+    wanted.make_recorder = server::record_traces(options.trace_dir);
+  }
   if (wanted.worker_id.empty()) {
     wanted.worker_id = fmt::format("layerscope-{}", ::getpid());
   }
@@ -104,6 +109,11 @@ Runner add_serve(CLI::App& app) {
   command->add_option("--window-bandwidth", w.window_mib_s, "MiB/s for one attached window")
       ->check(CLI::Range(0.01, 10000.0))
       ->capture_default_str();
+  command
+      ->add_option("--trace-dir", options->trace_dir,
+                   "folder for jobs that ask to be saved (save_trace); without it they are "
+                   "refused")
+      ->check(CLI::ExistingDirectory);
   command->add_flag("--log-text", w.log_text, "prompts and outputs may be logged (level info)");
   add_common_options(*command, options->common);
   return [options] { return serve(*options); };

@@ -160,9 +160,16 @@ rm "$tmp/port"
 "$peer" callback "$tmp/port" 9 404 "$tmp/callbacks" &
 pids="$pids $!"
 for _ in $(seq 100); do [ -s "$tmp/port" ] && break; sleep 0.05; done
-start_worker --callback-url "http://127.0.0.1:$(cat "$tmp/port")/ready"
+mkdir "$tmp/traces"
+start_worker --callback-url "http://127.0.0.1:$(cat "$tmp/port")/ready" --trace-dir "$tmp/traces"
 for _ in $(seq 100); do grep -q 'given up after 1 attempt' "$tmp/worker.log" && break; sleep 0.1; done
 [ "$(wc -l <"$tmp/callbacks")" -eq 1 ] || fail "a refused callback was repeated"
+
+# a job is saved as a trace that compares and diagnoses
+execute '{"job_id":"kept","prompt":"frogs","max_tokens":3,"capture":"full","save_trace":true}' >"$tmp/stream"
+kept=$(grep -o 'trace-[0-9-]*\.safetensors' "$tmp/stream") || fail "no trace: $(tail -3 "$tmp/stream")"
+"$cli" compare "$tmp/traces/$kept" "$tmp/traces/$kept" >"$tmp/out" || fail "the trace differs from itself: $(cat "$tmp/out")"
+"$cli" diagnose "$tmp/traces/$kept" --model "$demo" >"$tmp/out" || fail "the trace is not healthy: $(cat "$tmp/out")"
 
 # wrong usage
 expect_error 2 "--token-file" "$cli" serve "$demo" --host 0.0.0.0
