@@ -2,7 +2,8 @@
 // from, rings in page-locked memory: it enqueues steps ahead and never has to be waited for.
 //
 // Bytes: the inputs (80) over the bus; the results once from L2 and once over the bus (47 KB a
-// token for Qwen2.5-0.5B, 100 KB for Llama-3-8B).
+// token for Qwen2.5-0.5B, 100 KB for Llama-3-8B). On an H200 (ncu): 15 µs and 4.8 µs, the way over
+// the bus.
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {
