@@ -219,7 +219,7 @@ Status CudaBackend::begin_step(Step step) {
   if (step.eager) {
     LS_CHECK(enqueue_step(splits, std::min(step.tier, Tier::kAttention), step.choosing));
   } else {
-    LS_TRY(cudaGraphExec_t const graph, step_graph(splits, step.tier, step.choosing));
+    LS_TRY(CUgraphExec_st* const graph, step_graph(splits, step.tier, step.choosing));
     LS_CUDA(cudaGraphLaunch(graph, on_.stream));
   }
   ++next_step_;
@@ -256,7 +256,7 @@ Status CudaBackend::decode(const ForwardRequest& request, std::vector<float>& lo
   }
   const Step step = std::move(steps_.front());
   steps_.pop_front();
-  const Status finished = finish_step(step, request, logits, captured);
+  Status finished = finish_step(step, request, logits, captured);
   if (!finished.ok()) {
     steps_.clear();
   }

@@ -176,7 +176,9 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
     const auto q_offset = [&](int i) {
       return static_cast<std::ptrdiff_t>(first_value) + i * (by_kv ? spec.head_dim : q_step);
     };
-    const auto score_offset = [&](int i) { return i * (by_kv ? 1 : per_kv) * head_scores; };
+    const auto score_offset = [&](int i) {
+      return std::ptrdiff_t{i} * (by_kv ? 1 : per_kv) * head_scores;
+    };
     for (int i = 0; i < products; ++i) {
       scores.x = t.q_rope + q_offset(i);
       scores.w = keys + (by_kv ? 0 : i * kv_batch);

@@ -162,7 +162,7 @@ int CudaBackend::group_layers(int n_tokens) const {
 
 /// Enqueues the copy of a group's results, beside the computation of the layers after it.
 Status CudaBackend::send_group(const Group& group, const PassCapture& captured) {
-  cudaStream_t const copies = copy_stream_.get();
+  CUstream_st* const copies = copy_stream_.get();
   LS_CUDA(cudaEventRecord(group_ready_[group.turn].get(), on_.stream));
   LS_CUDA(cudaStreamWaitEvent(copies, group_ready_[group.turn].get(), 0));
   const std::size_t heads = size(model_->spec.n_heads);

@@ -11,7 +11,6 @@
 namespace layerscope::cli {
 namespace {
 
-using diagnose::Evidence;
 using diagnose::Finding;
 
 }  // namespace

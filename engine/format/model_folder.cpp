@@ -74,7 +74,7 @@ void flatten(const std::string& key, const ordered_json& value, int depth,
              std::vector<MetaEntry>& out) {
   if (value.is_object() && depth < kMaxDepth) {
     for (const auto& [name, inner] : value.items()) {
-      flatten(key + "." + name, inner, depth + 1, out);
+      flatten(fmt::format("{}.{}", key, name), inner, depth + 1, out);
     }
   } else if (value.is_array()) {
     out.push_back(list_entry(key, value));

@@ -159,7 +159,7 @@ Status RemoteSocket::open(const Url& url, const std::string& token) {
     return usage_error("the token holds characters that a header cannot carry");
   }
   LS_CHECK(connect(url));
-  const Status status = upgrade(url, token);
+  Status status = upgrade(url, token);
   if (!status.ok()) {
     close();
   }

@@ -103,7 +103,7 @@ Routes::Routes(HttpServer& server, session::Session& session, JobQueue& queue, M
            "there are GET /health, GET /metrics, POST /execute, POST /cancel and GET /session");
     }
   });
-  server_.set_exception_handler([](const Request&, Response& response, std::exception_ptr) {
+  server_.set_exception_handler([](const Request&, Response& response, const std::exception_ptr&) {
     fail(response, 500, "INTERNAL", "the worker failed to answer; its log may say why");
   });
   server_.set_logger([this](const Request& q, const Response& r) { log(q, r); });

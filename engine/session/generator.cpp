@@ -157,7 +157,7 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
   // The distribution before the first token goes when the backend starts.
   const Choice first = has_distribution_ ? describe(ids[0], origin) : Choice{};
   std::vector<float> logits;
-  if (const Status status = backend_->forward(request, logits, captured_); !status.ok()) {
+  if (Status status = backend_->forward(request, logits, captured_); !status.ok()) {
     has_distribution_ = has_distribution_ && !logits_.empty();
     chosen_ = {};
     return status;
@@ -180,7 +180,7 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
     has_distribution_ = logits_for_all || t + 1 == ids.size();
     if (has_distribution_ && logits.empty()) {
       logits_.clear();
-      summary_ = std::move(summary);
+      summary_ = summary;
     } else if (has_distribution_) {
       const std::size_t row = logits_for_all ? t : 0;
       logits_.assign(logits.begin() + static_cast<std::ptrdiff_t>(row * vocab),
