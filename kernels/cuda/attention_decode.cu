@@ -12,9 +12,9 @@
 // keys for one, the parts pass through device memory and the last block to arrive adds them, in the
 // same order whichever block that is.
 //
-// Bytes: keys and values once. On an H200 (bench_gpu_kernels), depth 128: 4.3 µs for 8 KV heads of 128
-// (Llama-3-8B), 2.9 µs for 2 of 64 (Qwen2.5-0.5B), all latency; depth 4,096: 23.7 µs (15 % of the
-// floor) and 11.0 µs (4 %), because clusters of 8 make no more than 64 and 16 blocks of it.
+// Bytes: keys and values once. On an H200 (bench_gpu_kernels), depth 128: 4.3 µs for 8 KV heads of
+// 128 (Llama-3-8B), 2.9 µs for 2 of 64 (Qwen2.5-0.5B), all latency; depth 4,096: 23.7 µs (15 % of
+// the floor) and 11.0 µs (4 %), because clusters of 8 make no more than 64 and 16 blocks of it.
 #include <cooperative_groups.h>
 
 #include "kernels/cuda/attention.cuh"
