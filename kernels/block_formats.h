@@ -244,6 +244,7 @@ struct BlockFormat<DType::kIQ4_XS> {
     return {blocks::times(blocks::half_at(b), static_cast<float>((low | (high << 4)) - 32)), 0.0F};
   }
   LS_HOST_DEVICE static int code(Bytes b, int i) {
+    // NOLINTNEXTLINE(bugprone-implicit-widening-of-multiplication-result): at most 136
     return blocks::nonlinear_level(blocks::nibble(b + 8 + i / 32 * 16, i % 32));
   }
 };

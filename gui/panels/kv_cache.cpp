@@ -201,7 +201,8 @@ void KvCachePanel::map(Ui& ui, const capture::CacheStats& stats, ImVec2 room) {
     }
   }
   const int shown = shown_->slot;
-  const float x = min.x + cell_w * static_cast<float>(shown / map_.bin);
+  const int column = shown / map_.bin;
+  const float x = min.x + cell_w * static_cast<float>(column);
   const float y =
       min.y + cell_h * static_cast<float>(shown_->layer * stats.n_kv_heads + shown_->kv_head);
   draw->AddRect({x - 1.0F, y - 1.0F},

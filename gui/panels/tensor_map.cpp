@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "gui/panels/widgets.h"
 #include "gui/view/pooling.h"
@@ -170,7 +170,8 @@ void TensorMap::marks(Ui& ui, const view::TensorSource& source, const TensorLook
     if (flat < 0 || source.cols == 0 || static_cast<std::uint64_t>(flat) >= source.count) {
       return;
     }
-    const double row = static_cast<double>(static_cast<std::uint64_t>(flat) / source.cols);
+    const std::uint64_t row_index = static_cast<std::uint64_t>(flat) / source.cols;
+    const auto row = static_cast<double>(row_index);
     const double col = static_cast<double>(static_cast<std::uint64_t>(flat) % source.cols);
     const float x0 = at.min.x + at.size.x * fraction(col, look.view.col, look.view.cols);
     const float y0 = at.min.y + at.size.y * fraction(row, look.view.row, look.view.rows);
@@ -288,7 +289,8 @@ void TensorMap::draw(Ui& ui, const std::string& id, view::TensorWorker& worker, 
         const auto values = source->read(begin, n_cols);
         for (std::uint64_t i = 0; values.ok() && i < n_cols; ++i, ++seen) {
           const float next = view::pool_value(m.request.pool, best, values.value()[i], seen);
-          if (seen == 0 || std::memcmp(&next, &best, sizeof(next)) != 0) {
+          if (seen == 0 ||
+              std::bit_cast<std::uint32_t>(next) != std::bit_cast<std::uint32_t>(best)) {
             look.picked = static_cast<std::int64_t>(begin + i);
           }
           best = next;
