@@ -4,32 +4,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/base/html.h"
 #include "engine/cli/compare_report.h"
 
 namespace layerscope::cli {
 namespace {
 
 using compare::Comparison;
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 /// From dark (at or below float32's rounding) to yellow (as large as the stream), on a log scale.
 std::string colour(double error) {
@@ -76,8 +57,8 @@ std::string taps_table(const Comparison& c) {
     rows += fmt::format(
         "<tr class=\"{}\"><td>{}</td><td>{}</td><td>{:.3e}</td><td>{:.3e}</td><td>{:.6f}</td>"
         "<td>{:.2g}</td><td>{}</td><td>{}</td></tr>\n",
-        d.diverges() ? "bad" : "", pair.pass, escaped(compare::place_text(pair)), d.max_abs,
-        d.rel_l2, d.cosine, d.excess, d.n_compared, escaped(pair.name_b));
+        d.diverges() ? "bad" : "", pair.pass, html_escape(compare::place_text(pair)), d.max_abs,
+        d.rel_l2, d.cosine, d.excess, d.n_compared, html_escape(pair.name_b));
   }
   return fmt::format(
       "<table><tr><th>pass</th><th>tap</th><th>max abs</th><th>relative</th><th>cosine</th>"
@@ -101,7 +82,8 @@ std::string unmatched_list(const Comparison& c) {
   std::string items;
   for (const auto* list : {&c.unmatched_a, &c.unmatched_b}) {
     for (const compare::Unread& one : *list) {
-      items += fmt::format("<li><code>{}</code> — {}</li>\n", escaped(one.name), escaped(one.why));
+      items += fmt::format("<li><code>{}</code> — {}</li>\n", html_escape(one.name),
+                           html_escape(one.why));
     }
   }
   return items.empty() ? "<p>Every tensor was compared.</p>" : fmt::format("<ul>{}</ul>", items);
@@ -111,15 +93,15 @@ std::string unmatched_list(const Comparison& c) {
 
 std::string compare_html(const CompareReport& r) {
   const Comparison& c = r.comparison;
-  std::string said = fmt::format("<p class=\"v\">{}</p>\n", escaped(verdict_sentence(r)));
+  std::string said = fmt::format("<p class=\"v\">{}</p>\n", html_escape(verdict_sentence(r)));
   if (r.third) {
-    said += fmt::format("<p>{}</p>\n", escaped(r.third->sentence));
+    said += fmt::format("<p>{}</p>\n", html_escape(r.third->sentence));
   }
   for (const std::string& line : explanation_lines(r)) {
-    said += fmt::format("<p>{}</p>\n", escaped(line));
+    said += fmt::format("<p>{}</p>\n", html_escape(line));
   }
   for (const std::string& note : c.notes) {
-    said += fmt::format("<p class=\"n\">{}</p>\n", escaped(note));
+    said += fmt::format("<p class=\"n\">{}</p>\n", html_escape(note));
   }
   return fmt::format(
       R"(<!doctype html><html lang="en"><meta charset="utf-8"><title>Layerscope comparison</title>
@@ -137,8 +119,8 @@ table{{border-collapse:collapse}}td,th{{padding:2px 10px;text-align:left;border-
 {}
 </html>
 )",
-      escaped(r.candidate.path), escaped(r.reference.path), said, map_svg(c), blocks_table(c),
-      taps_table(c), unmatched_list(c));
+      html_escape(r.candidate.path), html_escape(r.reference.path), said, map_svg(c),
+      blocks_table(c), taps_table(c), unmatched_list(c));
 }
 
 }  // namespace layerscope::cli

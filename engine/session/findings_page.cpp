@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/base/html.h"
 #include "engine/base/utf8.h"
 #include "engine/diagnose/thresholds.h"
 #include "engine/session/diagnosis.h"
@@ -15,29 +16,6 @@ namespace {
 
 using diagnose::Evidence;
 using diagnose::Finding;
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 /// Blue for negative, red for positive, grey for NaN; `t` in −1 … 1.
 std::string colour(double t) {
@@ -182,9 +160,10 @@ std::string article(const Finding& f) {
       "<div class=\"facts\"><span>measured<b>{4:.6g}</b></span><span "
       "title=\"{7}\">threshold<b>{5:.6g}</b></span>"
       "<span>look at<b>{6}</b></span></div>",
-      diagnose::severity_name(f.severity), escaped(title_of(f.cause)), escaped(place_text(f)),
-      escaped(f.message), f.value, f.threshold, escaped(evidence_text(f.evidence)),
-      escaped(std::string(diagnose::thresholds::source_of(f.check))));
+      diagnose::severity_name(f.severity), html_escape(title_of(f.cause)),
+      html_escape(place_text(f)), html_escape(f.message), f.value, f.threshold,
+      html_escape(evidence_text(f.evidence)),
+      html_escape(std::string(diagnose::thresholds::source_of(f.check))));
   const std::string values = picture(f.evidence);
   if (!values.empty()) {
     html += "<div class=\"values\">" + values + "</div>";
@@ -192,12 +171,12 @@ std::string article(const Finding& f) {
   if (!f.related.empty()) {
     html += "<details class=\"small\" open><summary>Also seen</summary><ul>";
     for (const std::string& line : f.related) {
-      html += fmt::format("<li>{}</li>", escaped(line));
+      html += fmt::format("<li>{}</li>", html_escape(line));
     }
     html += "</ul></details>";
   }
-  return html +
-         fmt::format("<p class=\"advice\"><b>What to do:</b> {}</p></article>", escaped(f.advice));
+  return html + fmt::format("<p class=\"advice\"><b>What to do:</b> {}</p></article>",
+                            html_escape(f.advice));
 }
 
 }  // namespace
@@ -207,10 +186,11 @@ std::string findings_html(const std::vector<Finding>& findings, const ReportCont
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
       "<meta name=\"viewport\" content=\"width=device-width\"><title>Layerscope: {0}</title>"
       "<style>{1}</style></head><body><main><h1>{0}</h1><p class=\"quiet\">{2} · {3}</p>",
-      escaped(context.model), kStyle, escaped(context.architecture), escaped(context.backend));
+      html_escape(context.model), kStyle, html_escape(context.architecture),
+      html_escape(context.backend));
   page += tally(findings, context.checks_run);
   for (const std::string& fault : context.faults) {
-    page += fmt::format("<p>Injected on purpose: <code>{}</code></p>", escaped(fault));
+    page += fmt::format("<p>Injected on purpose: <code>{}</code></p>", html_escape(fault));
   }
   page += "<section>";
   for (const Finding& f : findings) {
@@ -219,9 +199,9 @@ std::string findings_html(const std::vector<Finding>& findings, const ReportCont
   page += fmt::format(
       "</section><div class=\"runs\"><div><h2>Prompt</h2><pre>{}</pre></div><div><h2>Output</h2>"
       "<pre>{}</pre></div></div>",
-      escaped(context.prompt), escaped(context.output));
+      html_escape(context.prompt), html_escape(context.output));
   if (!context.command.empty()) {
-    page += fmt::format("<h2>Repeat it</h2><pre>{}</pre>", escaped(context.command));
+    page += fmt::format("<h2>Repeat it</h2><pre>{}</pre>", html_escape(context.command));
   }
   return page + "</main></body></html>\n";
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 #include "gui/panels/actions.h"
 #include "gui/panels/inspect.h"
@@ -56,6 +57,20 @@ constexpr std::array<const char*, 3> kSides{"norms over the layers", "shares of 
 /// A channel stands out from this many times the median size on; massive activations are 100 × and
 /// more (Sun et al. 2024), healthy ones stay below ten.
 constexpr float kOutlierFactor = 10.0F;
+
+/// A plot with a legend in the room that is left, one value per layer; a click selects the layer.
+void plot_over_layers(Ui& ui, Plot plot, std::span<const PlotLine> lines) {
+  const float legend = ImGui::GetFrameHeightWithSpacing();
+  const ImVec2 room = ImGui::GetContentRegionAvail();
+  plot.size = {room.x, std::max(room.y - legend, px(ui, 40.0F))};
+  plot.x_name = "layer";
+  plot.marked = ui.selection.layer;
+  const int index = line_plot(ui, plot, lines);
+  if (index >= 0 && ImGui::IsMouseClicked(ImGuiMouseButton_Left)) {
+    ui.selection.layer = index;
+  }
+  plot_legend(ui, lines);
+}
 
 class NormsPanel final : public Panel {
  public:
@@ -194,19 +209,10 @@ void NormsPanel::norms(Ui& ui) {
     text(c.quiet, pinned_name_);
     ui.widgets.state("norms/pinned", pinned_name_);
   }
-  const float legend = ImGui::GetFrameHeightWithSpacing();
-  const ImVec2 room = ImGui::GetContentRegionAvail();
   Plot plot;
   plot.id = "norms/profile";
-  plot.size = {room.x, std::max(room.y - legend, px(ui, 40.0F))};
-  plot.x_name = "layer";
   plot.log_y = true;
-  plot.marked = ui.selection.layer;
-  const int index = line_plot(ui, plot, lines);
-  if (index >= 0 && ImGui::IsMouseClicked(ImGuiMouseButton_Left)) {
-    ui.selection.layer = index;
-  }
-  plot_legend(ui, lines);
+  plot_over_layers(ui, plot, lines);
 }
 
 void NormsPanel::shares(Ui& ui) {
@@ -214,19 +220,10 @@ void NormsPanel::shares(Ui& ui) {
   const view::NormShares shares = view::norm_shares(ui.shown_frame());
   const std::array lines{PlotLine{"attention / residual", &shares.attention, c.warn},
                          PlotLine{"feed-forward / residual", &shares.feed_forward, c.good}};
-  const float legend = ImGui::GetFrameHeightWithSpacing();
-  const ImVec2 room = ImGui::GetContentRegionAvail();
   Plot plot;
   plot.id = "norms/shares";
-  plot.size = {room.x, std::max(room.y - legend, px(ui, 40.0F))};
-  plot.x_name = "layer";
   plot.from_zero = true;
-  plot.marked = ui.selection.layer;
-  const int index = line_plot(ui, plot, lines);
-  if (index >= 0 && ImGui::IsMouseClicked(ImGuiMouseButton_Left)) {
-    ui.selection.layer = index;
-  }
-  plot_legend(ui, lines);
+  plot_over_layers(ui, plot, lines);
 }
 
 void NormsPanel::outliers(Ui& ui) {
