@@ -8,8 +8,6 @@
 
 #include "engine/backend/cpu_backend.h"
 #include "engine/backend/cuda.h"
-#include "engine/backend/cuda_support.h"
-#include "engine/base/log.h"
 
 namespace layerscope::backend {
 namespace {
@@ -128,20 +126,11 @@ Result<std::unique_ptr<Backend>> create_backend(std::shared_ptr<const model::Mod
         fmt::format("a context of {} tokens is more than the model's {} learned positions", context,
                     model->spec.train_context));
   }
-  std::string note;
   if (options.kind == "cuda" ||
       (options.kind == "auto" && (options.gpu > 0 || list_cuda_devices().front().usable))) {
-    const std::string missing = cuda_does_not_run(*model);
-    if (missing.empty()) {
-      return create_cuda_backend(std::move(model), options, context);
-    }
-    note = fmt::format("the cuda backend does not run {} yet", missing);
-    if (options.kind == "cuda") {
-      return device_error(note + "; use --backend cpu, or auto, which falls back to the CPU");
-    }
-    spdlog::warn("{}: {}; running on the CPU", model->file->path, note);
+    return create_cuda_backend(std::move(model), options, context);
   }
-  return CpuBackend::create(std::move(model), options.threads, context, std::move(note));
+  return CpuBackend::create(std::move(model), options.threads, context);
 }
 
 }  // namespace layerscope::backend

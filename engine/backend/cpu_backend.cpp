@@ -14,20 +14,18 @@ namespace layerscope::backend {
 using capture::PassCapture;
 
 CpuBackend::CpuBackend(std::shared_ptr<const model::Model> model, KvCache cache, int threads,
-                       int context, std::string note)
+                       int context)
     : model_(std::move(model)),
       cache_(std::move(cache)),
       pool_(threads),
       context_(context),
-      note_(std::move(note)),
       computed_(model_) {}
 
 Result<std::unique_ptr<Backend>> CpuBackend::create(std::shared_ptr<const model::Model> model,
-                                                    int threads, int context, std::string note) {
+                                                    int threads, int context) {
   LS_TRY(KvCache cache, KvCache::create(model->spec, context));
   return std::unique_ptr<Backend>(new CpuBackend(std::move(model), std::move(cache), threads,
-                                                 context,
-                                                 std::move(note)));  // NOLINT: private ctor
+                                                 context));  // NOLINT: private ctor
 }
 
 Status CpuBackend::forward(const ForwardRequest& request, std::vector<float>& logits,
@@ -106,8 +104,7 @@ void CpuBackend::attention_row(int layer, int head, int position, std::span<floa
 }
 
 std::string CpuBackend::description() const {
-  return fmt::format("CPU · {} thread{}{}{}", pool_.size(), pool_.size() == 1 ? "" : "s",
-                     note_.empty() ? "" : " · ", note_);
+  return fmt::format("CPU · {} thread{}", pool_.size(), pool_.size() == 1 ? "" : "s");
 }
 
 }  // namespace layerscope::backend

@@ -17,7 +17,7 @@ namespace layerscope::backend {
 class CpuBackend final : public Backend {
  public:
   static Result<std::unique_ptr<Backend>> create(std::shared_ptr<const model::Model> model,
-                                                 int threads, int context, std::string note = {});
+                                                 int threads, int context);
 
   Status forward(const ForwardRequest& request, std::vector<float>& logits,
                  capture::PassCapture& captured) override;
@@ -43,8 +43,7 @@ class CpuBackend final : public Backend {
   [[nodiscard]] std::uint64_t cache_bytes() const override { return cache_.bytes(); }
 
  private:
-  CpuBackend(std::shared_ptr<const model::Model> model, KvCache cache, int threads, int context,
-             std::string note);
+  CpuBackend(std::shared_ptr<const model::Model> model, KvCache cache, int threads, int context);
 
   /// Activations of one pass, row-major, one row per token.
   struct Buffers {
@@ -76,8 +75,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   int context_;
   int kv_len_ = 0;
-  int written_ = 0;   ///< Slots that were ever written: what lies behind kv_len_ is stale.
-  std::string note_;  ///< why it is this backend, where the user did not ask for it
+  int written_ = 0;  ///< Slots that were ever written: what lies behind kv_len_ is stale.
   Buffers buffers_;
 
   std::shared_ptr<const model::Model> computed_;  ///< model_, or its edited copy

@@ -44,6 +44,11 @@ std::size_t converted_elements(const model::Weights& weights, bool exact) {
   return largest;
 }
 
+/// Values of the widest row that a product gives.
+int widest_product(const model::DecoderSpec& spec) {
+  return std::max({spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn, spec.vocab_rows});
+}
+
 }  // namespace
 
 CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, const BackendOptions& options,
@@ -62,6 +67,47 @@ CudaBackend::CudaBackend(std::shared_ptr<const model::Model> model, const Backen
             context,      float32_};
   bins_ = capture::pooled_bins(spec.n_layers, spec.n_heads);
   rope_ = {spec.rope_dim > 0 ? spec.rope_pairing : kernels::RopePairing::kNone, spec.rope_dim};
+  fused_ = fused_parts(*model_);
+}
+
+CudaBackend::Fused CudaBackend::fused_parts(const model::Model& model) {
+  const model::DecoderSpec& spec = model.spec;
+  const model::LayerWeights& layer = model.weights.layers.front();
+  const bool rms = spec.norm_kind == model::NormKind::kRms;
+  Fused fused;
+  fused.qkv =
+      rms && spec.pre_norm && !spec.second_attn_norm && spec.qk_norm == model::QkNorm::kNone;
+  fused.feed_forward = rms && spec.has_ffn_norm() && spec.gated && spec.n_experts == 0 &&
+                       spec.activation == kernels::Activation::kSilu && layer.gate_bias.empty() &&
+                       layer.up_bias.empty();
+  fused.residual = !spec.post_norm && spec.n_experts == 0;
+  fused.head = rms && model.weights.head_bias.empty();
+  return fused;
+}
+
+kernels::cuda::RopeLayout CudaBackend::rope_of(int layer) const {
+  return model_->spec.layer_rotates(layer)
+             ? rope_
+             : kernels::cuda::RopeLayout{kernels::RopePairing::kNone, rope_.dim};
+}
+
+const float* CudaBackend::cos_sin(int layer) const {
+  const bool own = weights_.inv_freq_windowed != nullptr && model_->spec.layer_windowed(layer);
+  return own ? work_.cos_sin_windowed : work_.cos_sin;
+}
+
+const double* CudaBackend::frequencies(const DeviceWeights& weights) const {
+  return model_->spec.long_rope(context_) ? weights.inv_freq_long : weights.inv_freq;
+}
+
+kernels::cuda::ScoreRules CudaBackend::rules_of(int layer) const {
+  const model::DecoderSpec& spec = model_->spec;
+  return {spec.attention_cap, spec.layer_windowed(layer) ? spec.window : 0};
+}
+
+bool CudaBackend::attends_plainly(int layer) const {
+  constexpr int kLargestFused = 256;
+  return rules_of(layer).any() || heads_.head_stride > kLargestFused;
 }
 
 CudaBackend::~CudaBackend() {
@@ -129,12 +175,6 @@ Result<std::size_t> CudaBackend::free_bytes() const {
 
 /// `like`: a backend of the same model whose weights are shared, or null.
 Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* like) {
-  if (heads_.head_stride > 256) {
-    return device_error(
-        fmt::format("the CUDA backend handles heads of at most 256 dimensions, this "
-                    "model's have {}; use --backend cpu",
-                    heads_.head_dim));
-  }
   LS_CUDA(cudaSetDevice(options.gpu));
   LS_CHECK(kernels::cuda::check_device_code());
   int major = 0;
@@ -213,11 +253,21 @@ LayerTaps CudaBackend::place_taps(Planner& planner, std::size_t tokens) const {
   t.attn_out = rows(spec.hidden);
   t.resid_mid = rows(spec.hidden);
   t.ffn_norm = rows(spec.hidden);
-  t.gate = rows(spec.ffn);
-  t.up = rows(spec.ffn);
-  t.act = rows(spec.ffn);
+  t.gate = rows(spec.ffn_width());
+  t.up = rows(spec.ffn_width());
+  t.act = rows(spec.ffn_width());
   t.ffn_out = rows(spec.hidden);
   t.resid_out = rows(spec.hidden);
+  if (spec.post_norm) {
+    t.attn_post = rows(spec.hidden);
+    t.ffn_post = rows(spec.hidden);
+  }
+  if (spec.n_experts > 0) {
+    t.router = rows(spec.n_experts);
+    t.topk = rows(spec.n_experts_used);
+    t.shares = rows(spec.n_experts_used);
+    t.chosen = planner.take<std::int32_t>(tokens * size(spec.n_experts_used));
+  }
   return t;
 }
 
@@ -231,6 +281,10 @@ Work CudaBackend::place_work(Planner& planner) const {
   w.ids = planner.take<std::int32_t>(batch);
   w.position = planner.take<std::int32_t>(1);
   w.cos_sin = planner.take<float>(batch * size(std::max(2, spec.rope_dim)));
+  w.cos_sin_windowed = planner.take<float>(batch * size(std::max(2, spec.rope_dim)));
+  w.zeros = planner.take<float>(size(widest_product(spec)));
+  w.sink = planner.take<float>(size(widest_product(spec)));
+  w.expert_out = planner.take<float>(batch * size(spec.n_experts_used) * size(spec.hidden));
   w.embedding = planner.take<float>(size(spec.hidden));
   w.final_norm = planner.take<float>(batch * size(spec.hidden));
   w.logits = planner.take<float>(size(logit_rows_) * size(spec.vocab_rows));

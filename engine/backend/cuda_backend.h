@@ -2,8 +2,9 @@
 // and values (F32 selectable), float32 rotated queries.
 //
 // One token runs as a CUDA graph of fused stages; several tokens run as products on cuBLAS with
-// kernels between them. Every stage leaves its result where the capture finds it, so capturing
-// adds kernels after the stages and never changes what they compute.
+// kernels between them. Where no fused stage covers what the architecture asks for, plain ones
+// stand in its place (cuda_stages.h). Every stage leaves its result where the capture finds it, so
+// capturing adds kernels after the stages and never changes what they compute.
 //
 // Steps can be enqueued ahead of being asked for: the GPU chooses each token and starts the next
 // step itself, the host reads results from a ring. What was done ahead and is not asked for is
@@ -27,15 +28,18 @@
 #include "engine/base/thread_pool.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/plain_ops.h"
 
 namespace layerscope::backend::cuda {
 
 inline constexpr std::size_t kScoreFloats = std::size_t{64} << 20U;  ///< 256 MiB of prefill scores
 
-/// Results of the stages of one layer, [tokens, width] each; names as in capture/taps.h.
+/// Results of the stages of one layer, [tokens, width] each; names as in capture/taps.h. Null: the
+/// architecture has no such tap.
 struct LayerTaps {
-  float *attn_norm, *q, *k, *v, *q_rope, *k_rope, *context, *attn_out, *resid_mid;
-  float *ffn_norm, *gate, *up, *act, *ffn_out, *resid_out;
+  float *attn_norm, *q, *k, *v, *q_rope, *k_rope, *context, *attn_out, *attn_post, *resid_mid;
+  float *ffn_norm, *router, *topk, *shares, *gate, *up, *act, *ffn_out, *ffn_post, *resid_out;
+  std::int32_t* chosen;  ///< topk as numbers, for the kernels
 };
 
 /// Work space in device memory.
@@ -44,6 +48,9 @@ struct Work {
   std::int32_t* ids;                       ///< [batch]
   std::int32_t* position;                  ///< of ids[0]
   float* cos_sin;                          ///< [batch, rope_dim]
+  float* cos_sin_windowed;                 ///< likewise, of windowed layers with their own base
+  float *zeros, *sink;                     ///< [widest]: no residual, an output that nobody reads
+  float* expert_out;                       ///< [batch, used experts, hidden]
   float* embedding;                        ///< [hidden], decode
   float* final_norm;                       ///< [batch, hidden]
   float* logits;                           ///< [logit_rows, vocab_rows]
@@ -137,6 +144,13 @@ class CudaBackend final : public Backend {
 
   struct FaultState;
   class FaultPass;
+  class Stages;
+  /// Which parts of a layer the fused stages cover; the same for all layers.
+  struct Fused {
+    bool qkv = false, feed_forward = false, head = false;
+    bool residual = false;  ///< a block is added as it is
+    [[nodiscard]] bool all() const { return qkv && feed_forward && residual; }
+  };
 
   // cuda_backend.cpp
   Status prepare(const BackendOptions& options, const CudaBackend* like);
@@ -146,6 +160,13 @@ class CudaBackend final : public Backend {
   [[nodiscard]] Work place_work(Planner& planner) const;
   [[nodiscard]] LayerTaps place_taps(Planner& planner, std::size_t tokens) const;
   [[nodiscard]] kernels::cuda::LayerCache layer_cache(int layer) const;
+  [[nodiscard]] static Fused fused_parts(const model::Model& model);
+  [[nodiscard]] kernels::cuda::RopeLayout rope_of(int layer) const;
+  [[nodiscard]] const float* cos_sin(int layer) const;
+  [[nodiscard]] const double* frequencies(const DeviceWeights& weights) const;
+  [[nodiscard]] kernels::cuda::ScoreRules rules_of(int layer) const;
+  /// Whether decode's fused attention cannot take the layer.
+  [[nodiscard]] bool attends_plainly(int layer) const;
   [[nodiscard]] Splits splits_for(int kv_len) const;
   [[nodiscard]] int max_splits() const;
 
@@ -154,6 +175,8 @@ class CudaBackend final : public Backend {
                 capture::PassCapture& captured);
   Status enqueue_step(const Splits& splits, capture::Tier tier, Choosing choosing);
   Status enqueue_layer(int layer, const Splits& splits);
+  Status enqueue_qkv(int layer, const float* x);
+  Status enqueue_attention(int layer, const Splits& splits);
   Result<cudaGraphExec_t> step_graph(const Splits& splits, capture::Tier tier, Choosing choosing);
   [[nodiscard]] Step make_step(const ForwardRequest& request, int position,
                                std::int32_t token) const;
@@ -239,6 +262,7 @@ class CudaBackend final : public Backend {
   std::string description_;
   kernels::cuda::HeadLayout heads_;
   kernels::cuda::RopeLayout rope_;
+  Fused fused_;
   kernels::cuda::Launch on_;
 
   Stream stream_;

@@ -24,23 +24,39 @@ struct TapRow {
   std::vector<std::int64_t> shape;  ///< of one token
 };
 
-/// The taps of a layer that are rows, in order of computation.
+/// The taps that a layer of this spec has and that are rows, in order of computation.
 std::vector<TapRow> layer_rows(const model::DecoderSpec& s, const LayerTaps& t) {
-  return {{Tap::kAttnNorm, t.attn_norm, {s.hidden}},
-          {Tap::kQ, t.q, {s.n_heads, s.head_dim}},
-          {Tap::kK, t.k, {s.n_kv_heads, s.head_dim}},
-          {Tap::kV, t.v, {s.n_kv_heads, s.head_dim}},
-          {Tap::kQRope, t.q_rope, {s.n_heads, s.head_dim}},
-          {Tap::kKRope, t.k_rope, {s.n_kv_heads, s.head_dim}},
-          {Tap::kAttnContext, t.context, {s.n_heads, s.head_dim}},
-          {Tap::kAttnOut, t.attn_out, {s.hidden}},
-          {Tap::kResidMid, t.resid_mid, {s.hidden}},
-          {Tap::kFfnNorm, t.ffn_norm, {s.hidden}},
-          {Tap::kFfnGate, t.gate, {s.ffn}},
-          {Tap::kFfnUp, t.up, {s.ffn}},
-          {Tap::kFfnAct, t.act, {s.ffn}},
-          {Tap::kFfnOut, t.ffn_out, {s.hidden}},
-          {Tap::kResidOut, t.resid_out, {s.hidden}}};
+  const bool routed = s.n_experts > 0;
+  const std::vector<std::int64_t> ffn = routed ? std::vector<std::int64_t>{s.n_experts_used, s.ffn}
+                                               : std::vector<std::int64_t>{s.ffn};
+  std::vector<TapRow> rows;
+  const auto add = [&rows](bool there, Tap tap, const float* values,
+                           std::vector<std::int64_t> shape) {
+    if (there) {
+      rows.push_back({tap, values, std::move(shape)});
+    }
+  };
+  add(s.pre_norm, Tap::kAttnNorm, t.attn_norm, {s.hidden});
+  add(true, Tap::kQ, t.q, {s.n_heads, s.head_dim});
+  add(true, Tap::kK, t.k, {s.n_kv_heads, s.head_dim});
+  add(true, Tap::kV, t.v, {s.n_kv_heads, s.head_dim});
+  add(true, Tap::kQRope, t.q_rope, {s.n_heads, s.head_dim});
+  add(true, Tap::kKRope, t.k_rope, {s.n_kv_heads, s.head_dim});
+  add(true, Tap::kAttnContext, t.context, {s.n_heads, s.head_dim});
+  add(true, Tap::kAttnOut, t.attn_out, {s.hidden});
+  add(s.post_norm, Tap::kAttnPostNorm, t.attn_post, {s.hidden});
+  add(true, Tap::kResidMid, t.resid_mid, {s.hidden});
+  add(s.has_ffn_norm() || s.second_attn_norm, Tap::kFfnNorm, t.ffn_norm, {s.hidden});
+  add(routed, Tap::kMoeRouter, t.router, {s.n_experts});
+  add(routed, Tap::kMoeTopk, t.topk, {s.n_experts_used});
+  add(routed, Tap::kMoeWeights, t.shares, {s.n_experts_used});
+  add(s.gated, Tap::kFfnGate, t.gate, ffn);
+  add(true, Tap::kFfnUp, t.up, ffn);
+  add(true, Tap::kFfnAct, t.act, ffn);
+  add(true, Tap::kFfnOut, t.ffn_out, {s.hidden});
+  add(s.post_norm, Tap::kFfnPostNorm, t.ffn_post, {s.hidden});
+  add(true, Tap::kResidOut, t.resid_out, {s.hidden});
+  return rows;
 }
 
 std::int64_t row_width(const std::vector<std::int64_t>& shape) {

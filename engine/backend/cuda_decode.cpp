@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "engine/backend/cuda_backend.h"
+#include "engine/backend/cuda_stages.h"
 
 namespace layerscope::backend::cuda {
 
@@ -50,11 +50,10 @@ const std::byte* CudaBackend::slot(std::uint32_t number) const {
   return step_.data() + kStepSlots * sizeof(StepState) + number % kStepSlots * slot_bytes;
 }
 
-Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
+Status CudaBackend::enqueue_qkv(int layer, const float* x) {
   const model::DecoderSpec& spec = model_->spec;
   const DeviceLayer& w = weights_.layers[size(layer)];
   const LayerTaps& t = work_.decode[size(layer)];
-  const float* x = layer == 0 ? work_.embedding : work_.decode[size(layer) - 1].resid_out;
   kernels::cuda::QkvStage qkv;
   for (std::size_t i = 0; i < 3; ++i) {
     qkv.w[i] = w.qkv[i];
@@ -69,17 +68,21 @@ Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
   qkv.raw[2] = t.v;
   qkv.rotated[0] = t.q_rope;
   qkv.rotated[1] = t.k_rope;
-  qkv.cos_sin = work_.cos_sin;
-  qkv.rope = rope_;
+  qkv.cos_sin = cos_sin(layer);
+  qkv.rope = rope_of(layer);
   qkv.heads = heads_;
   qkv.cache = layer_cache(layer);
   qkv.state = work_.state;
-  LS_CHECK(launch_qkv(on_, qkv));
+  return launch_qkv(on_, qkv);
+}
 
+Status CudaBackend::enqueue_attention(int layer, const Splits& splits) {
+  const model::DecoderSpec& spec = model_->spec;
+  const LayerTaps& t = work_.decode[size(layer)];
   const std::size_t first_row = size(layer) * size(spec.n_heads);
   kernels::cuda::AttentionStage attention;
   attention.heads = heads_;
-  attention.cache = qkv.cache;
+  attention.cache = layer_cache(layer);
   attention.q = t.q_rope;
   attention.scale = spec.attention_scale;
   attention.first_row = static_cast<int>(first_row);
@@ -90,12 +93,43 @@ Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
   attention.chunk = splits.chunk;
   attention.n_splits = splits.n;
   attention.state = work_.state;
-  LS_CHECK(launch_attention_decode(on_, attention));
+  return attends_plainly(layer) ? launch_attention_ruled(on_, attention, rules_of(layer))
+                                : launch_attention_decode(on_, attention);
+}
 
-  LS_CHECK(launch_project(on_, {w.out, w.out_bias, t.context, x, t.attn_out, t.resid_mid}));
-  LS_CHECK(launch_gate_up(on_, {w.gate, w.up, w.ffn_norm, spec.norm_eps, t.resid_mid, t.ffn_norm,
-                                t.gate, t.up, t.act}));
-  return launch_project(on_, {w.down, nullptr, t.act, t.resid_mid, t.ffn_out, t.resid_out});
+Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
+  const model::DecoderSpec& spec = model_->spec;
+  const DeviceLayer& w = weights_.layers[size(layer)];
+  const LayerTaps& t = work_.decode[size(layer)];
+  const float* x = layer == 0 ? work_.embedding : work_.decode[size(layer) - 1].resid_out;
+  Stages stages(*this, weights_, spec, t, 1, Stages::Products::kTokens, on_);
+  if (fused_.qkv) {
+    LS_CHECK(enqueue_qkv(layer, x));
+  } else {
+    LS_CHECK(stages.project(layer, x));
+    LS_CHECK(stages.append(layer, work_.state, 0));
+  }
+  LS_CHECK(enqueue_attention(layer, splits));
+  if (fused_.residual) {
+    LS_CHECK(launch_project(on_, {w.out, w.out_bias, t.context, x, t.attn_out, t.resid_mid}));
+  } else {
+    LS_CHECK(stages.project_out(layer));
+    LS_CHECK(stages.post_norm(capture::Tap::kAttnOut, layer));
+    LS_CHECK(stages.add(capture::Tap::kAttnOut, x, t.resid_mid));
+  }
+  if (fused_.feed_forward) {
+    const float* in = spec.parallel ? x : t.resid_mid;
+    LS_CHECK(launch_gate_up(
+        on_, {w.gate, w.up, w.ffn_norm, spec.norm_eps, in, t.ffn_norm, t.gate, t.up, t.act}));
+    if (fused_.residual) {
+      return launch_project(on_, {w.down, w.down_bias, t.act, t.resid_mid, t.ffn_out, t.resid_out});
+    }
+    LS_CHECK(stages.project_down(layer));
+  } else {
+    LS_CHECK(stages.feed_forward(layer, x, {}));
+  }
+  LS_CHECK(stages.post_norm(capture::Tap::kFfnOut, layer));
+  return stages.add(capture::Tap::kFfnOut, t.resid_mid, t.resid_out);
 }
 
 Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choosing) {
@@ -110,12 +144,21 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choos
   kernels::cuda::Launch first = on_;
   first.overlap = false;
   LS_CHECK(launch_embed(first, weights_.embedding, &work_.state->token, 1, work_.embedding,
-                        weights_.inv_freq, &work_.state->position, spec.rope_dim, work_.cos_sin));
+                        frequencies(weights_), &work_.state->position, spec.rope_dim,
+                        work_.cos_sin));
+  Stages ends(*this, weights_, spec, work_.decode.back(), 1, Stages::Products::kTokens, on_);
+  LS_CHECK(ends.finish_embedding(work_.embedding, &work_.state->position));
   for (int layer = 0; layer < spec.n_layers; ++layer) {
     LS_CHECK(enqueue_layer(layer, splits));
   }
-  LS_CHECK(launch_head(on_, {weights_.head, weights_.output_norm, spec.norm_eps,
-                             work_.decode.back().resid_out, work_.final_norm, work_.logits}));
+  if (fused_.head) {
+    LS_CHECK(launch_head(on_, {weights_.head, weights_.output_norm, spec.norm_eps,
+                               work_.decode.back().resid_out, work_.final_norm, work_.logits}));
+    LS_CHECK(ends.finish_logits(work_.logits, 1));
+  } else {
+    LS_CHECK(ends.final_norm(work_.decode.back().resid_out, 1, work_.final_norm));
+    LS_CHECK(ends.logits(work_.final_norm, 1, work_.logits));
+  }
   if (tier != Tier::kOff) {
     auto* stats = reinterpret_cast<RawStats*>(results + at.stats);
     LS_CHECK(launch_row_stats(on_, work_.entries, static_cast<int>(n_decode_entries_), 1, stats,

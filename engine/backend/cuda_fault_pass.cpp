@@ -11,10 +11,15 @@ using capture::Tier;
 using kernels::cuda::FaultHead;
 using kernels::cuda::RawHeadStats;
 using kernels::cuda::RawStats;
+using model::InterventionKind;
 
 namespace {
 
 std::size_t size(int a) { return static_cast<std::size_t>(a); }
+
+bool active(const model::Interventions& list, InterventionKind kind, int layer = -1) {
+  return model::find(list, kind, layer) != nullptr;
+}
 
 }  // namespace
 
@@ -28,6 +33,7 @@ CudaBackend::FaultPass::FaultPass(CudaBackend& backend, const ForwardRequest& re
       on_{backend.on_.stream, backend.on_.sm_count, false},
       taps_(backend.work_.prefill),
       n_(static_cast<int>(request.ids.size())),
+      stages_(backend, state_.weights, spec_, taps_, n_, Stages::Products::kTokens, on_),
       keys_(request.position + n_) {}
 
 Status CudaBackend::FaultPass::run(std::vector<float>& logits) {
@@ -82,7 +88,10 @@ Status CudaBackend::FaultPass::embed() {
   LS_CUDA(cudaMemcpyAsync(work.position, &request_.position, sizeof(request_.position),
                           cudaMemcpyHostToDevice, on_.stream));
   LS_CHECK(launch_embed(on_, state_.weights.embedding, work.ids, n_, taps_.resid_out,
-                        state_.weights.inv_freq, work.position, spec_.rope_dim, work.cos_sin));
+                        self_.frequencies(state_.weights), work.position, spec_.rope_dim,
+                        work.cos_sin));
+  LS_CHECK(stages_.finish_embedding(taps_.resid_out, work.position,
+                                    active(state_.list, InterventionKind::kEmbeddingUnscaled)));
   LS_CHECK(edit(Tap::kEmbedding, -1, taps_.resid_out, spec_.hidden));
   if (request_.capture.tier == Tier::kOff) {
     return {};
@@ -91,20 +100,6 @@ Status CudaBackend::FaultPass::embed() {
       work.entries + self_.n_decode_entries_ + size(spec_.n_layers) * self_.n_layer_entries_;
   LS_CHECK(launch_row_stats(on_, entry, 1, n_, work.stats, static_cast<int>(self_.stats_slots())));
   return self_.keep_full(captured_, Tap::kEmbedding, -1, {n_, spec_.hidden}, taps_.resid_out);
-}
-
-Status CudaBackend::FaultPass::norm(const float* x, const float* weight, float* out) {
-  return launch_rms_norm(on_, x, weight, n_, spec_.hidden, spec_.norm_eps, out);
-}
-
-/// out[t] = x[t] · wᵀ + bias.
-Status CudaBackend::FaultPass::product(const DeviceMatrix& w, const float* bias, const float* x,
-                                       float* out) {
-  for (int t = 0; t < n_; ++t) {
-    LS_CHECK(launch_project(on_, {w, bias, x + size(t) * size(w.cols), state_.zeros,
-                                  out + size(t) * size(w.rows), state_.sink}));
-  }
-  return {};
 }
 
 /// Fetches a stage's rows, changes them as on the CPU, and puts them back.
@@ -121,12 +116,13 @@ Status CudaBackend::FaultPass::edit(Tap which, int layer, float* values, int wid
   return {};
 }
 
-/// out = residual + block, or the residual alone.
-Status CudaBackend::FaultPass::add(Tap block, int layer, float* values, const float* residual,
-                                   float* out) {
-  LS_CHECK(edit(block, layer, values, spec_.hidden));
+/// out = residual + what the block gave, or the residual alone.
+Status CudaBackend::FaultPass::add(Tap block, int layer, const float* residual, float* out) {
+  LS_CHECK(
+      edit(block, layer, block == Tap::kAttnOut ? taps_.attn_out : taps_.ffn_out, spec_.hidden));
+  LS_CHECK(stages_.post_norm(block, layer));
   if (!skips_addition(state_.list, block, layer)) {
-    return launch_add_block(on_, values, state_.ones, nullptr, residual, out, n_, spec_.hidden);
+    return stages_.add(block, residual, out);
   }
   LS_CUDA(cudaMemcpyAsync(out, residual, size(n_) * size(spec_.hidden) * sizeof(float),
                           cudaMemcpyDeviceToDevice, on_.stream));
@@ -134,20 +130,16 @@ Status CudaBackend::FaultPass::add(Tap block, int layer, float* values, const fl
 }
 
 Status CudaBackend::FaultPass::attention_block(int layer) {
-  const DeviceLayer& w = state_.weights.layers[size(layer)];
   const LayerTaps& t = taps_;
-  LS_CHECK(norm(t.resid_out, w.attn_norm, t.attn_norm));
-  float* const raw[3] = {t.q, t.k, t.v};
-  for (std::size_t i = 0; i < 3; ++i) {
-    LS_CHECK(product(w.qkv[i], w.qkv_bias[i], t.attn_norm, raw[i]));
-  }
+  LS_CHECK(stages_.project(layer, t.resid_out,
+                           !active(state_.list, InterventionKind::kQkNormOff, layer)));
   LS_CHECK(rotate(layer, t.q, spec_.n_heads, true, t.q_rope));
   LS_CHECK(rotate(layer, t.k, spec_.n_kv_heads, false, t.k_rope));
   LS_CHECK(store(layer));
   LS_CHECK(attend(layer));
   LS_CHECK(edit(Tap::kAttnContext, layer, t.context, spec_.q_width()));
-  LS_CHECK(product(w.out, w.out_bias, t.context, t.attn_out));
-  return add(Tap::kAttnOut, layer, t.attn_out, t.resid_out, t.resid_mid);
+  LS_CHECK(stages_.project_out(layer));
+  return add(Tap::kAttnOut, layer, t.resid_out, t.resid_mid);
 }
 
 Status CudaBackend::FaultPass::rotate(int layer, const float* in, int n_heads, bool is_query,
@@ -170,7 +162,7 @@ Status CudaBackend::FaultPass::rotate(int layer, const float* in, int n_heads, b
     std::vector<float> angles(size(n_) * size(spec_.rope_dim));
     for (int t = 0; t < n_; ++t) {
       kernels::rope_angles(request_.position + t, inv_freq.data(), inv_freq.size(),
-                           angles.data() + size(t) * size(spec_.rope_dim));
+                           angles.data() + size(t) * size(spec_.rope_dim), spec_.rope_factor);
     }
     LS_CUDA(cudaMemcpyAsync(state_.other_angles, angles.data(), angles.size() * sizeof(float),
                             cudaMemcpyHostToDevice, on_.stream));
@@ -182,8 +174,8 @@ Status CudaBackend::FaultPass::rotate(int layer, const float* in, int n_heads, b
   rotation.n = n_;
   rotation.n_heads = n_heads;
   rotation.head_dim = spec_.head_dim;
-  rotation.rope = self_.rope_;
-  rotation.cos_sin = self_.work_.cos_sin;
+  rotation.rope = self_.rope_of(layer);
+  rotation.cos_sin = self_.cos_sin(layer);
   rotation.other = state_.other_angles;
   rotation.modes = state_.modes;
   return launch_fault_rotation(on_, rotation);
@@ -221,8 +213,9 @@ Status CudaBackend::FaultPass::attend(int layer) {
   std::vector<FaultHead> heads;
   for (int h = 0; h < spec_.n_heads; ++h) {
     const HeadPlan plan = head_plan(state_.list, spec_, layer, h);
+    const bool windowed = spec_.layer_windowed(layer) && !plan.ignores_window;
     heads.push_back({plan.scale, plan.kv_head, plan.sees_all ? 1 : 0, plan.unnormalised ? 1 : 0,
-                     plan.half_scores ? 1 : 0});
+                     plan.half_scores ? 1 : 0, plan.cap, windowed ? spec_.window : 0});
   }
   LS_CUDA(cudaMemcpyAsync(state_.per_head, heads.data(), heads.size() * sizeof(FaultHead),
                           cudaMemcpyHostToDevice, on_.stream));
@@ -280,14 +273,12 @@ Status CudaBackend::FaultPass::keep_rows(int layer, std::size_t token, float* sc
 }
 
 Status CudaBackend::FaultPass::ffn_block(int layer) {
-  const DeviceLayer& w = state_.weights.layers[size(layer)];
   const LayerTaps& t = taps_;
-  LS_CHECK(norm(t.resid_mid, w.ffn_norm, t.ffn_norm));
-  LS_CHECK(product(w.gate, nullptr, t.ffn_norm, t.gate));
-  LS_CHECK(product(w.up, nullptr, t.ffn_norm, t.up));
-  LS_CHECK(launch_swiglu(on_, t.gate, t.up, state_.ones, t.act, n_, spec_.ffn));
-  LS_CHECK(product(w.down, nullptr, t.act, t.ffn_out));
-  return add(Tap::kFfnOut, layer, t.ffn_out, t.resid_mid, t.resid_out);
+  LS_CHECK(
+      stages_.feed_forward(layer, t.resid_out,
+                           {active(state_.list, InterventionKind::kRouteShifted, layer),
+                            active(state_.list, InterventionKind::kRouteUnnormalised, layer)}));
+  return add(Tap::kFfnOut, layer, t.resid_mid, t.resid_out);
 }
 
 /// Final norm and head of the last token or of all; the logits always come to the host.
@@ -296,9 +287,8 @@ Status CudaBackend::FaultPass::output(std::vector<float>& logits) {
   const int first = request_.all_logits ? 0 : n_ - 1;
   const int rows = n_ - first;
   const std::size_t vocab = size(spec_.vocab_rows);
-  LS_CHECK(launch_rms_norm(on_, taps_.resid_out + size(first) * size(spec_.hidden),
-                           state_.weights.output_norm, rows, spec_.hidden, spec_.norm_eps,
-                           work.final_norm));
+  LS_CHECK(stages_.final_norm(taps_.resid_out + size(first) * size(spec_.hidden), rows,
+                              work.final_norm));
   if (request_.capture.tier != Tier::kOff) {
     const std::size_t slots = self_.stats_slots();
     const kernels::cuda::StatsEntry* entry =
@@ -310,9 +300,8 @@ Status CudaBackend::FaultPass::output(std::vector<float>& logits) {
   }
   logits.resize(size(rows) * vocab);
   for (int r = 0; r < rows; ++r) {
-    LS_CHECK(launch_project(
-        on_, {state_.weights.head, nullptr, work.final_norm + size(r) * size(spec_.hidden),
-              state_.zeros, work.logits, state_.sink}));
+    LS_CHECK(stages_.logits(work.final_norm + size(r) * size(spec_.hidden), 1, work.logits,
+                            !active(state_.list, InterventionKind::kLogitCapOff)));
     LS_CHECK(self_.download(logits.data() + size(r) * vocab, work.logits, vocab * sizeof(float)));
   }
   if (edits_rows(state_.list, Tap::kLogits, -1)) {

@@ -5,7 +5,7 @@
 // means stands in fault_plan.h; here it is done. Read to understand a bug, not timed.
 #pragma once
 
-#include "engine/backend/cuda_backend.h"
+#include "engine/backend/cuda_stages.h"
 #include "engine/backend/fault_plan.h"
 #include "kernels/cuda/fault_ops.h"
 
@@ -18,9 +18,6 @@ struct CudaBackend::FaultState {
   DeviceWeights weights;                         ///< the backend's own but for `replaced`
   std::vector<DeviceBuffer> replaced;            ///< edited tensors, float32
   DeviceBuffer memory;                           ///< of what follows
-  float* zeros = nullptr;                        ///< [widest]
-  float* sink = nullptr;                         ///< [widest], never read
-  float* ones = nullptr;                         ///< [batch]
   float* other_angles = nullptr;                 ///< [batch, rope_dim]
   float* scores = nullptr;                       ///< [heads, keys] of one token
   float* attention = nullptr;                    ///< [heads, keys] of one token
@@ -46,10 +43,8 @@ class CudaBackend::FaultPass {
   Status ffn_block(int layer);
   Status output(std::vector<float>& logits);
 
-  Status norm(const float* x, const float* weight, float* out);
-  Status product(const DeviceMatrix& w, const float* bias, const float* x, float* out);
   Status edit(capture::Tap which, int layer, float* values, int width);
-  Status add(capture::Tap block, int layer, float* values, const float* residual, float* out);
+  Status add(capture::Tap block, int layer, const float* residual, float* out);
 
   CudaBackend& self_;
   FaultState& state_;
@@ -59,6 +54,7 @@ class CudaBackend::FaultPass {
   kernels::cuda::Launch on_;
   const LayerTaps& taps_;
   int n_;
+  Stages stages_;
   int keys_;                   ///< of the whole pass
   bool written_late_ = false;  ///< the pass's token is stored after it has attended
   std::vector<float> host_;

@@ -18,13 +18,46 @@ class Replacer {
     if (file.data == edited.data && file.dtype == edited.dtype) {
       return {};
     }
+    LS_TRY(on, room(edited.rows, edited.cols));
+    return fill(edited, on, 0);
+  }
+
+  /// The stack of all experts' matrices, where one of them is edited.
+  Status stack(const std::vector<model::ExpertWeights>& file,
+               const std::vector<model::ExpertWeights>& edited,
+               kernels::Matrix model::ExpertWeights::*which, DeviceMatrix& on) {
+    bool same = true;
+    for (std::size_t e = 0; e < file.size(); ++e) {
+      same = same && (file[e].*which).data == (edited[e].*which).data &&
+             (file[e].*which).dtype == (edited[e].*which).dtype;
+    }
+    if (same) {
+      return {};
+    }
+    const kernels::Matrix& first = edited.front().*which;
+    LS_TRY(on, room(edited.size() * first.rows, first.cols));
+    for (std::size_t e = 0; e < edited.size(); ++e) {
+      LS_CHECK(fill(edited[e].*which, on, e * first.rows));
+    }
+    return {};
+  }
+
+  Result<DeviceMatrix> room(std::size_t rows, std::size_t cols) {
     DeviceMatrix to;
     to.dtype = DType::kF32;
-    to.rows = static_cast<int>(edited.rows);
-    to.cols = static_cast<int>(edited.cols);
+    to.rows = static_cast<int>(rows);
+    to.cols = static_cast<int>(cols);
     to.stride = kernels::cuda::padded_cols(DType::kF32, to.cols);
     LS_TRY(DeviceBuffer buffer,
            DeviceBuffer::create(kernels::cuda::plane_bytes(DType::kF32, to.rows, to.cols)));
+    to.data = buffer.data();
+    replaced_.push_back(std::move(buffer));
+    return to;
+  }
+
+  /// `edited` to the rows of `to` from `at` on.
+  Status fill(const kernels::Matrix& edited, const DeviceMatrix& to, std::size_t at) {
+    auto* target = static_cast<float*>(const_cast<void*>(to.data));
     constexpr std::size_t kPiece = std::size_t{4} << 20U;  // floats on the host at a time
     const std::size_t stride = size(to.stride);
     const std::size_t at_once = std::max<std::size_t>(1, kPiece / stride);
@@ -35,11 +68,8 @@ class Replacer {
         kernels::dequantize_row(edited.dtype, edited.row(first + r), edited.cols,
                                 rows.data() + r * stride);
       }
-      LS_CHECK(send(static_cast<float*>(buffer.data()) + first * stride, rows));
+      LS_CHECK(send(target + (at + first) * stride, rows));
     }
-    to.data = buffer.data();
-    replaced_.push_back(std::move(buffer));
-    on = to;
     return {};
   }
 
@@ -72,8 +102,37 @@ class Replacer {
     LS_CHECK(matrix(file.gate, edited.gate, on.gate));
     LS_CHECK(matrix(file.up, edited.up, on.up));
     LS_CHECK(matrix(file.down, edited.down, on.down));
-    LS_CHECK(vector(file.attn_norm, edited.attn_norm, on.attn_norm));
-    return vector(file.ffn_norm, edited.ffn_norm, on.ffn_norm);
+    LS_CHECK(matrix(file.router, edited.router, on.router));
+    using E = model::ExpertWeights;
+    LS_CHECK(stack(file.experts, edited.experts, &E::gate, on.expert_gate));
+    LS_CHECK(stack(file.experts, edited.experts, &E::up, on.expert_up));
+    LS_CHECK(stack(file.experts, edited.experts, &E::down, on.expert_down));
+    return vectors(file, edited, on);
+  }
+
+  Status vectors(const model::LayerWeights& file, const model::LayerWeights& edited,
+                 DeviceLayer& on) {
+    using W = model::LayerWeights;
+    const struct {
+      std::vector<float> W::*host;
+      const float*& device;
+    } list[] = {{&W::gate_bias, on.gate_bias},
+                {&W::up_bias, on.up_bias},
+                {&W::down_bias, on.down_bias},
+                {&W::attn_norm, on.attn_norm},
+                {&W::attn_norm_bias, on.attn_norm_bias},
+                {&W::attn_norm_2, on.attn_norm_2},
+                {&W::attn_norm_2_bias, on.attn_norm_2_bias},
+                {&W::q_norm, on.q_norm},
+                {&W::k_norm, on.k_norm},
+                {&W::ffn_norm, on.ffn_norm},
+                {&W::ffn_norm_bias, on.ffn_norm_bias},
+                {&W::post_attn_norm, on.post_attn_norm},
+                {&W::post_ffn_norm, on.post_ffn_norm}};
+    for (const auto& item : list) {
+      LS_CHECK(vector(file.*item.host, edited.*item.host, item.device));
+    }
+    return {};
   }
 
   Status all(const model::Weights& file, const model::Weights& edited, DeviceWeights& on) {
@@ -83,7 +142,10 @@ class Replacer {
     } else {
       LS_CHECK(matrix(file.head, edited.head, on.head));
     }
+    LS_CHECK(matrix(file.positions, edited.positions, on.positions));
+    LS_CHECK(vector(file.head_bias, edited.head_bias, on.head_bias));
     LS_CHECK(vector(file.output_norm, edited.output_norm, on.output_norm));
+    LS_CHECK(vector(file.output_norm_bias, edited.output_norm_bias, on.output_norm_bias));
     for (std::size_t i = 0; i < file.layers.size(); ++i) {
       LS_CHECK(layer(file.layers[i], edited.layers[i], on.layers[i]));
     }
@@ -106,11 +168,6 @@ class Replacer {
 
 void CudaBackend::place_fault_space(Planner& planner, FaultState& state) const {
   const model::DecoderSpec& spec = model_->spec;
-  const std::size_t widest =
-      size(std::max({spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn, spec.vocab_rows}));
-  state.zeros = planner.take<float>(widest);
-  state.sink = planner.take<float>(widest);
-  state.ones = planner.take<float>(size(batch_));
   state.other_angles = planner.take<float>(size(batch_) * size(std::max(2, spec.rope_dim)));
   state.scores = planner.take<float>(size(spec.n_heads) * size(context_));
   state.attention = planner.take<float>(size(spec.n_heads) * size(context_));
@@ -138,8 +195,6 @@ Status CudaBackend::set_interventions(const model::Interventions& list) {
   Planner planner(state->memory.data());
   place_fault_space(planner, *state);
   LS_CUDA(cudaMemsetAsync(state->memory.data(), 0, state->memory.bytes(), on_.stream));
-  LS_CHECK(kernels::cuda::launch_fill({on_.stream, on_.sm_count, false}, state->ones, size(batch_),
-                                      1.0F));
   LS_CUDA(cudaStreamSynchronize(on_.stream));
   faults_ = std::move(state);
   return {};

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/backend/cuda_backend.h"
+#include "engine/backend/cuda_stages.h"
 
 namespace layerscope::backend::cuda {
 
@@ -36,8 +36,10 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
                           cudaMemcpyDeviceToDevice, on.stream));
   LS_CUDA(cudaMemcpyAsync(work_.position, &request.position, sizeof(request.position),
                           cudaMemcpyHostToDevice, on.stream));
-  LS_CHECK(launch_embed(on, weights_.embedding, work_.ids, n, t.resid_out, weights_.inv_freq,
+  LS_CHECK(launch_embed(on, weights_.embedding, work_.ids, n, t.resid_out, frequencies(weights_),
                         work_.position, spec.rope_dim, work_.cos_sin));
+  Stages ends(*this, weights_, spec, t, n, Stages::Products::kBatch, on);
+  LS_CHECK(ends.finish_embedding(t.resid_out, work_.position));
   if (summarise) {
     LS_CUDA(cudaMemsetAsync(work_.stats, 0, size(n) * slots * sizeof(RawStats), on.stream));
     LS_CHECK(launch_row_stats(on, wide_entries, 1, n, work_.stats, static_cast<int>(slots)));
@@ -86,6 +88,15 @@ Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& req
   const DeviceLayer& w = weights_.layers[size(layer)];
   const LayerTaps& t = work_.prefill;
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  if (!fused_.all()) {
+    Stages stages(*this, weights_, spec, t, n, Stages::Products::kBatch, on);
+    LS_CHECK(stages.project(layer, x));
+    LS_CHECK(stages.append(layer, nullptr, request.position));
+    LS_CHECK(prefill_attend(layer, request, captured));
+    LS_CHECK(stages.project_out(layer));
+    LS_CHECK(stages.post_norm(Tap::kAttnOut, layer));
+    return stages.add(Tap::kAttnOut, x, t.resid_mid);
+  }
   LS_CHECK(launch_rms_norm(on, x, w.attn_norm, n, spec.hidden, spec.norm_eps, t.attn_norm));
   LS_CHECK(gemm_->set_input(t.attn_norm, n, w.qkv[0]));
   kernels::cuda::AppendStage append;
@@ -99,8 +110,8 @@ Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& req
   append.row_scale = gemm_->row_scale();
   append.rotated[0] = t.q_rope;
   append.rotated[1] = t.k_rope;
-  append.cos_sin = work_.cos_sin;
-  append.rope = rope_;
+  append.cos_sin = cos_sin(layer);
+  append.rope = rope_of(layer);
   append.heads = heads_;
   append.cache = layer_cache(layer);
   append.position = request.position;
@@ -184,6 +195,10 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
       scores.w = keys + (by_kv ? 0 : i * kv_batch);
       scores.out = work_.prefill_scores + score_offset(i);
       LS_CHECK(gemm_->batched(scores));
+    }
+    if (const kernels::cuda::ScoreRules rules = rules_of(layer); rules.any()) {
+      LS_CHECK(launch_rule_scores(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
+                                  request.position + begin, rules));
     }
     if (full_scores != nullptr) {
       LS_CHECK(launch_mask(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
@@ -329,15 +344,23 @@ Status CudaBackend::prefill_ffn_block(int layer, int n) {
   const DeviceLayer& w = weights_.layers[size(layer)];
   const LayerTaps& t = work_.prefill;
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
-  LS_CHECK(launch_rms_norm(on, t.resid_mid, w.ffn_norm, n, spec.hidden, spec.norm_eps, t.ffn_norm));
+  if (!fused_.all()) {
+    Stages stages(*this, weights_, spec, t, n, Stages::Products::kBatch, on);
+    LS_CHECK(stages.feed_forward(layer, t.resid_out, {}));  // still holds what entered the layer
+    LS_CHECK(stages.post_norm(Tap::kFfnOut, layer));
+    return stages.add(Tap::kFfnOut, t.resid_mid, t.resid_out);
+  }
+  const float* in =
+      spec.parallel ? t.resid_out : t.resid_mid;  // what entered the layer, or the sum
+  LS_CHECK(launch_rms_norm(on, in, w.ffn_norm, n, spec.hidden, spec.norm_eps, t.ffn_norm));
   LS_CHECK(gemm_->set_input(t.ffn_norm, n, w.gate));
   LS_CHECK(gemm_->product(w.gate, t.gate));
   LS_CHECK(gemm_->product(w.up, t.up));
   LS_CHECK(launch_swiglu(on, t.gate, t.up, gemm_->row_scale(), t.act, n, spec.ffn));
   LS_CHECK(gemm_->set_input(t.act, n, w.down));
   LS_CHECK(gemm_->product(w.down, t.ffn_out));
-  return launch_add_block(on, t.ffn_out, gemm_->row_scale(), nullptr, t.resid_mid, t.resid_out, n,
-                          spec.hidden);
+  return launch_add_block(on, t.ffn_out, gemm_->row_scale(), w.down_bias, t.resid_mid, t.resid_out,
+                          n, spec.hidden);
 }
 
 Status CudaBackend::prefill_logits(const ForwardRequest& request, std::vector<float>& logits,
@@ -356,12 +379,18 @@ Status CudaBackend::prefill_logits(const ForwardRequest& request, std::vector<fl
   if (rows > 1) {
     logits.resize(size(rows) * vocab);
   }
-  if (rows == 1) {
+  // One row is multiplied as a decode step does it.
+  Stages ends(*this, weights_, spec, work_.prefill, n,
+              rows == 1 ? Stages::Products::kTokens : Stages::Products::kBatch, on);
+  if (rows == 1 && fused_.head) {
     LS_CHECK(launch_head(on, {weights_.head, weights_.output_norm, spec.norm_eps, x,
                               work_.final_norm, work_.logits}));
+    LS_CHECK(ends.finish_logits(work_.logits, 1));
   } else {
-    LS_CHECK(launch_rms_norm(on, x, weights_.output_norm, rows, spec.hidden, spec.norm_eps,
-                             work_.final_norm));
+    LS_CHECK(ends.final_norm(x, rows, work_.final_norm));
+    if (rows == 1) {
+      LS_CHECK(ends.logits(work_.final_norm, 1, work_.logits));
+    }
   }
   RawStats* stats = work_.stats + size(first) * stats_slots();
   if (summarise) {
@@ -371,10 +400,8 @@ Status CudaBackend::prefill_logits(const ForwardRequest& request, std::vector<fl
   for (int begin = 0; begin < rows; begin += logit_rows_) {
     const int count = std::min(logit_rows_, rows - begin);
     if (rows > 1) {
-      LS_CHECK(gemm_->set_input(work_.final_norm + size(begin) * size(spec.hidden), count,
-                                weights_.head));
-      LS_CHECK(gemm_->product(weights_.head, work_.logits));
-      LS_CHECK(launch_scale_rows(on, work_.logits, gemm_->row_scale(), count, spec.vocab_rows));
+      LS_CHECK(
+          ends.logits(work_.final_norm + size(begin) * size(spec.hidden), count, work_.logits));
     }
     if (summarise) {
       LS_CHECK(

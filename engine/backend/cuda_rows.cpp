@@ -61,9 +61,14 @@ bool CudaBackend::attention_rows(int layer, int head, int first, int n, std::spa
       return false;
     }
     const int count = std::min(at_once, n - begin);
-    Status status = kernels::cuda::launch_attention_recompute(
-        on, heads_, layer_cache(layer), model_->spec.attention_scale, head, first + begin, count,
-        work_.prefill_scores, keys);
+    const float scale = model_->spec.attention_scale;
+    Status status =
+        attends_plainly(layer)
+            ? launch_attention_recompute_ruled(on, heads_, layer_cache(layer), scale,
+                                               rules_of(layer), head, first + begin, count,
+                                               work_.prefill_scores, keys)
+            : launch_attention_recompute(on, heads_, layer_cache(layer), scale, head, first + begin,
+                                         count, work_.prefill_scores, keys);
     host_rows_.resize(size(count) * size(keys));
     if (status.ok()) {
       status = download(host_rows_.data(), work_.prefill_scores, host_rows_.size() * sizeof(float));

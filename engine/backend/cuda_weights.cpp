@@ -36,19 +36,26 @@ class Layout {
   DeviceMatrix matrix(const Matrix& from) { return matrix(from, resident_dtype(from.dtype)); }
 
   DeviceMatrix matrix(const Matrix& from, DType type) {
-    DeviceMatrix m;
-    m.dtype = type;
-    m.rows = static_cast<int>(from.rows);
-    m.cols = static_cast<int>(from.cols);
-    m.stride = padded_cols(type, m.cols);
-    m.data = planner_.take<std::byte>(plane_bytes(type, m.rows, m.cols));
-    if (const std::size_t scales = scale_bytes(type, m.rows, m.cols); scales > 0) {
-      m.scales = planner_.take<std::byte>(scales);
+    if (from.data == nullptr) {
+      return {};
     }
+    const DeviceMatrix m = room(type, from.rows, from.cols);
     if (!planner_.measuring()) {
       jobs.push_back({from, m});
     }
     return m;
+  }
+
+  /// One matrix of all experts, one after the other: the file has them in one tensor or in many.
+  DeviceMatrix stack(const std::vector<model::ExpertWeights>& experts,
+                     Matrix model::ExpertWeights::*which, DType type) {
+    const Matrix& first = experts.front().*which;
+    const DeviceMatrix all = room(type, experts.size() * first.rows, first.cols);
+    for (std::size_t e = 0; e < experts.size() && !planner_.measuring(); ++e) {
+      jobs.push_back(
+          {experts[e].*which, expert_rows(all, static_cast<int>(e), static_cast<int>(first.rows))});
+    }
+    return all;
   }
 
   template <class T>
@@ -66,29 +73,34 @@ class Layout {
   void place(const model::Model& model, DeviceWeights& w) {
     const model::Weights& weights = model.weights;
     w.embedding = matrix(weights.embedding);
+    w.positions = matrix(weights.positions);
     w.head = weights.tied_head ? w.embedding : matrix(weights.head);
+    w.head_bias = vector(weights.head_bias);
     w.output_norm = vector(weights.output_norm);
+    w.output_norm_bias = vector(weights.output_norm_bias);
     w.inv_freq = vector(weights.inv_freq);
+    w.inv_freq_long = vector(weights.inv_freq_long);
+    w.inv_freq_windowed = vector(weights.inv_freq_windowed);
     w.layers.resize(weights.layers.size());
     for (std::size_t i = 0; i < weights.layers.size(); ++i) {
       const model::LayerWeights& from = weights.layers[i];
       DeviceLayer& to = w.layers[i];
-      to.attn_norm = vector(from.attn_norm);
+      place_vectors(from, to);
       // A fused stage has one type: where the file mixes them, float32 holds all of them exactly.
       const bool same_qkv = from.q.dtype == from.k.dtype && from.q.dtype == from.v.dtype;
-      const bool same_ffn = from.gate.dtype == from.up.dtype;
+      const bool same_ffn = from.gate.data == nullptr || from.gate.dtype == from.up.dtype;
       const std::array<const Matrix*, 3> qkv{&from.q, &from.k, &from.v};
-      const std::array<const std::vector<float>*, 3> bias{&from.q_bias, &from.k_bias, &from.v_bias};
       for (std::size_t m = 0; m < qkv.size(); ++m) {
         to.qkv[m] = matrix(*qkv[m], same_qkv ? resident_dtype(qkv[m]->dtype) : DType::kF32);
-        to.qkv_bias[m] = vector(*bias[m]);
       }
       to.out = matrix(from.out);
-      to.out_bias = vector(from.out_bias);
-      to.ffn_norm = vector(from.ffn_norm);
       to.gate = matrix(from.gate, same_ffn ? resident_dtype(from.gate.dtype) : DType::kF32);
       to.up = matrix(from.up, same_ffn ? resident_dtype(from.up.dtype) : DType::kF32);
       to.down = matrix(from.down);
+      to.router = matrix(from.router);
+      if (!from.experts.empty()) {
+        place_experts(from.experts, to);
+      }
     }
     // Blocks to be repacked or decoded pass through a device buffer of one ring slot per stream.
     for (std::byte*& buffer : staging) {
@@ -108,6 +120,54 @@ class Layout {
   std::array<std::byte*, kCopyStreams> staging{};
 
  private:
+  DeviceMatrix room(DType type, std::size_t rows, std::size_t cols) {
+    DeviceMatrix m;
+    m.dtype = type;
+    m.rows = static_cast<int>(rows);
+    m.cols = static_cast<int>(cols);
+    m.stride = padded_cols(type, m.cols);
+    m.data = planner_.take<std::byte>(plane_bytes(type, m.rows, m.cols));
+    if (const std::size_t scales = scale_bytes(type, m.rows, m.cols); scales > 0) {
+      m.scales = planner_.take<std::byte>(scales);
+    }
+    return m;
+  }
+
+  void place_vectors(const model::LayerWeights& from, DeviceLayer& to) {
+    to.qkv_bias[0] = vector(from.q_bias);
+    to.qkv_bias[1] = vector(from.k_bias);
+    to.qkv_bias[2] = vector(from.v_bias);
+    to.out_bias = vector(from.out_bias);
+    to.gate_bias = vector(from.gate_bias);
+    to.up_bias = vector(from.up_bias);
+    to.down_bias = vector(from.down_bias);
+    to.attn_norm = vector(from.attn_norm);
+    to.attn_norm_bias = vector(from.attn_norm_bias);
+    to.attn_norm_2 = vector(from.attn_norm_2);
+    to.attn_norm_2_bias = vector(from.attn_norm_2_bias);
+    to.q_norm = vector(from.q_norm);
+    to.k_norm = vector(from.k_norm);
+    to.ffn_norm = vector(from.ffn_norm);
+    to.ffn_norm_bias = vector(from.ffn_norm_bias);
+    to.post_attn_norm = vector(from.post_attn_norm);
+    to.post_ffn_norm = vector(from.post_ffn_norm);
+  }
+
+  void place_experts(const std::vector<model::ExpertWeights>& experts, DeviceLayer& to) {
+    // Old files hold each expert in a tensor of its own, whose types may differ.
+    const auto type = [&](Matrix model::ExpertWeights::*which) {
+      const DType first = (experts.front().*which).dtype;
+      const bool same = std::all_of(experts.begin(), experts.end(), [&](const auto& expert) {
+        return (expert.*which).dtype == first;
+      });
+      return same ? resident_dtype(first) : DType::kF32;
+    };
+    using E = model::ExpertWeights;
+    to.expert_gate = stack(experts, &E::gate, type(&E::gate));
+    to.expert_up = stack(experts, &E::up, type(&E::up));
+    to.expert_down = stack(experts, &E::down, type(&E::down));
+  }
+
   static std::size_t largest_file_matrix(const model::Model& model) {
     std::size_t largest = 0;
     const auto look = [&](const Matrix& m) {
@@ -117,10 +177,9 @@ class Layout {
     };
     look(model.weights.embedding);
     look(model.weights.head);
+    look(model.weights.positions);
     for (const model::LayerWeights& w : model.weights.layers) {
-      for (const Matrix* m : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down}) {
-        look(*m);
-      }
+      each_matrix(w, look);
     }
     return largest;
   }
@@ -293,6 +352,18 @@ class Upload {
 };
 
 }  // namespace
+
+DeviceMatrix expert_rows(const DeviceMatrix& all, int expert, int rows) {
+  DeviceMatrix one = all;
+  one.rows = rows;
+  one.data =
+      static_cast<const std::byte*>(all.data) + plane_bytes(all.dtype, expert * rows, all.cols);
+  if (all.scales != nullptr) {
+    one.scales =
+        static_cast<const std::byte*>(all.scales) + scale_bytes(all.dtype, expert * rows, all.cols);
+  }
+  return one;
+}
 
 std::size_t weight_bytes(const model::Model& model) {
   Layout layout(nullptr);

@@ -19,23 +19,49 @@ namespace layerscope::backend::cuda {
 
 using kernels::cuda::DeviceMatrix;
 
+/// As model::LayerWeights; null, and matrices without data: the architecture has none.
 struct DeviceLayer {
   DeviceMatrix qkv[3];
   const float* qkv_bias[3] = {nullptr, nullptr, nullptr};
   DeviceMatrix out, gate, up, down;
-  const float* out_bias = nullptr;
-  const float* attn_norm = nullptr;
-  const float* ffn_norm = nullptr;
+  const float *out_bias = nullptr, *gate_bias = nullptr, *up_bias = nullptr, *down_bias = nullptr;
+  const float *attn_norm = nullptr, *attn_norm_bias = nullptr;
+  const float *attn_norm_2 = nullptr, *attn_norm_2_bias = nullptr;
+  const float *q_norm = nullptr, *k_norm = nullptr;
+  const float *ffn_norm = nullptr, *ffn_norm_bias = nullptr;
+  const float *post_attn_norm = nullptr, *post_ffn_norm = nullptr;
+  DeviceMatrix router;                  ///< [experts, hidden]
+  DeviceMatrix expert_gate, expert_up;  ///< [experts · ffn, hidden], expert by expert
+  DeviceMatrix expert_down;             ///< [experts · hidden, ffn]
 };
+
+/// The rows of one expert among those of all.
+DeviceMatrix expert_rows(const DeviceMatrix& all, int expert, int rows);
 
 /// Views into one allocation. Copies share it, so that a second backend takes no second one.
 struct DeviceWeights {
   std::shared_ptr<const DeviceBuffer> memory;
-  DeviceMatrix embedding, head;
-  const float* output_norm = nullptr;
-  const double* inv_freq = nullptr;
+  DeviceMatrix embedding, positions, head;
+  const float *output_norm = nullptr, *output_norm_bias = nullptr;
+  const float* head_bias = nullptr;
+  const double *inv_freq = nullptr, *inv_freq_long = nullptr, *inv_freq_windowed = nullptr;
   std::vector<DeviceLayer> layers;
 };
+
+/// Calls f(matrix) for every matrix of a layer that is there, experts' included.
+template <class F>
+void each_matrix(const model::LayerWeights& w, F&& f) {
+  for (const kernels::Matrix* m : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down, &w.router}) {
+    if (m->data != nullptr) {
+      f(*m);
+    }
+  }
+  for (const model::ExpertWeights& expert : w.experts) {
+    f(expert.gate);
+    f(expert.up);
+    f(expert.down);
+  }
+}
 
 /// Bytes that `upload_weights` will allocate.
 std::size_t weight_bytes(const model::Model& model);

@@ -1,6 +1,7 @@
-// Prefill: bias and rotation of Q and K, and the append of Q, K, V to the caches; one block per
-// token and head. Bytes: Q, K, V read and written once, caches written once. On an H200 (ncu), 512
-// tokens of Llama-3-8B: 36 MB, 25.6 µs (30 % of 4.65 TB/s).
+// Prefill, and decode where the fused stage cannot do it: bias and rotation of Q and K, and the
+// append of Q, K, V to the caches; one block per token and head. Bytes: Q, K, V read and written
+// once, caches written once. On an H200 (ncu), 512 tokens of Llama-3-8B: 36 MB, 25.6 µs (30 % of
+// 4.65 TB/s).
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {
@@ -18,6 +19,8 @@ __device__ void store(void* cache, bool f32, std::size_t at, float value) {
 
 __global__ void __launch_bounds__(kThreads) append_kernel(const __grid_constant__ AppendStage s) {
   extern __shared__ float values[];  // [head_dim]
+  wait_for_previous();
+  let_next_start();
   const int t = static_cast<int>(blockIdx.x);
   const int index = static_cast<int>(blockIdx.y);
   const int which = index < s.heads.n_heads                        ? 0
@@ -31,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) append_kernel(const __grid_constant_
   const std::size_t at = (static_cast<std::size_t>(t) * n_heads + head) * dim;
   const int tid = static_cast<int>(threadIdx.x);
   for (int i = tid; i < dim; i += kThreads) {
-    float v = s.raw[which][at + i] * s.row_scale[t];
+    float v = s.raw[which][at + i] * (s.row_scale != nullptr ? s.row_scale[t] : 1.0F);
     if (s.bias[which] != nullptr) {
       v += s.bias[which][head * dim + i];
     }
@@ -53,8 +56,9 @@ __global__ void __launch_bounds__(kThreads) append_kernel(const __grid_constant_
     }
     __syncthreads();
   }
+  const int position = s.state != nullptr ? s.state->position : s.position + t;
   const std::size_t slot =
-      (static_cast<std::size_t>(head) * s.heads.context + s.position + t) * s.heads.head_stride;
+      (static_cast<std::size_t>(head) * s.heads.context + position) * s.heads.head_stride;
   for (int i = tid; i < dim; i += kThreads) {
     if (which < 2) {
       s.rotated[which][at + i] = values[i];

@@ -42,11 +42,14 @@ __global__ void __launch_bounds__(kThreads)
   const auto slot = [&](int j) {
     return first_slot + static_cast<std::size_t>(j) * s.heads.head_stride;
   };
+  const int first = how.window > 0 && s.own > how.window ? s.own - how.window : 0;
   float top = -INFINITY;
   for (int j = tid; j < s.keys; j += kThreads) {
-    scores[j] = j < seen
-                    ? static_cast<float>(product(s, q, slot(j), how.half_scores != 0) * how.scale)
-                    : -INFINITY;
+    scores[j] = -INFINITY;
+    if (j >= first && j < seen) {
+      const double scaled = product(s, q, slot(j), how.half_scores != 0) * how.scale;
+      scores[j] = static_cast<float>(how.cap > 0.0 ? how.cap * tanh(scaled / how.cap) : scaled);
+    }
     top = fmaxf(top, scores[j]);
   }
   top = block_max(top, scratch.values);
@@ -66,7 +69,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   for (int d = tid; d < dim; d += kThreads) {
     double sum = 0.0;
-    for (int j = 0; j < seen; ++j) {
+    for (int j = first; j < seen; ++j) {
       sum += static_cast<double>(weights[j]) *
              static_cast<double>(cached(s.cache.values, s.heads.kv_f32, slot(j) + d));
     }

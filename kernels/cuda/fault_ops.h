@@ -55,6 +55,8 @@ struct FaultHead {
   std::int32_t sees_all = 0;      ///< keys of later tokens of the pass as well
   std::int32_t unnormalised = 0;  ///< the division of the soft-max is left out
   std::int32_t half_scores = 0;   ///< q · k accumulated in float16
+  double cap = 0.0;               ///< soft-cap of the scores; 0: none
+  std::int32_t window = 0;        ///< keys that a query sees, its own included; 0: all
 };
 
 /// Attention of one token, all heads: scores, weights, their sum of values, and the statistics of

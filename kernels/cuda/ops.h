@@ -308,7 +308,7 @@ Status launch_rms_norm(const Launch& on, const float* x, const float* weight, in
 struct AppendStage {
   float* raw[3] = {nullptr, nullptr, nullptr};  ///< [n][width], without bias
   const float* bias[3] = {nullptr, nullptr, nullptr};
-  const float* row_scale = nullptr;  ///< [n]
+  const float* row_scale = nullptr;  ///< [n]; null: 1
   float* rotated[2] = {nullptr, nullptr};
   const float* cos_sin = nullptr;  ///< [n][rope_dim]
   RopeLayout rope;
@@ -316,6 +316,7 @@ struct AppendStage {
   LayerCache cache;
   int position = 0;
   int n = 0;
+  const StepState* state = nullptr;  ///< of a decode step: its position instead
 };
 Status launch_append(const Launch& on, const AppendStage& stage);
 
