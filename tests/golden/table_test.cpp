@@ -1,11 +1,10 @@
-// The table architecture × type × backend, printed from what runs here.
+// Tables of what runs here: every golden with its own type, every architecture in every type.
 #include <fmt/format.h>
 
 #include <set>
 
 #include "engine/arch/registry.h"
-#include "engine/backend/cuda_support.h"
-#include "tests/support/architectures.h"
+#include "tests/support/architecture_table.h"
 
 namespace layerscope::testing {
 namespace {
@@ -21,18 +20,12 @@ std::string cpu_cell(const std::shared_ptr<const model::Model>& model,
   return fmt::format("{} ({:.0e})", difference <= tolerance ? "agrees" : "DIFFERS", difference);
 }
 
-std::string cuda_cell(const model::Model& model) {
-  const std::string missing = backend::cuda_does_not_run(model);
-  return missing.empty() ? "runs" : "not yet: " + missing;
-}
-
-TEST(Table, ArchitectureTypeBackend_EveryArchitectureHasARow) {
+TEST(Table, Goldens_EveryArchitectureHasARow) {
   std::set<std::string> seen;
-  fmt::print("{:12} {:20} {:14} {:18} {}\n", "architecture", "golden", "type", "cpu", "cuda");
+  fmt::print("{:12} {:20} {:14} {}\n", "architecture", "golden", "type", "cpu");
   const auto row = [&](const std::string& name, const model::Model& model, const std::string& cpu) {
     seen.insert(model.spec.architecture);
-    fmt::print("{:12} {:20} {:14} {:18} {}\n", model.spec.architecture, name, model.quantization(),
-               cpu, cuda_cell(model));
+    fmt::print("{:12} {:20} {:14} {}\n", model.spec.architecture, name, model.quantization(), cpu);
   };
   for (const std::string& name : golden_models()) {
     const std::string path = any_golden(name, "model.gguf");
@@ -62,22 +55,9 @@ TEST(Table, ArchitectureTypeBackend_EveryArchitectureHasARow) {
   }
 }
 
-/// `auto` takes the CPU for what CUDA does not run and says so; where there is no GPU it says
-/// nothing of the kind.
-TEST(CudaRefusal, NamesTheFeatures) {
-  const auto plain = load(golden("qwen2", "model.gguf"));
-  EXPECT_EQ(backend::cuda_does_not_run(*plain), "");
-  const auto gemma = load(tiny("gemma3", "model.gguf"));
-  const std::string missing = backend::cuda_does_not_run(*gemma);
-  for (const char* feature : {"norms after the blocks", "QK-norm", "a sliding window",
-                              "two RoPE bases", "the GELU activation", "a scaled embedding"}) {
-    EXPECT_NE(missing.find(feature), std::string::npos) << missing;
-  }
-  EXPECT_NE(backend::cuda_does_not_run(*load(tiny("qwen3moe", "model.gguf"))).find("experts"),
-            std::string::npos);
-  EXPECT_NE(
-      backend::cuda_does_not_run(*load(tiny("llama-linear-bias", "model.gguf"))).find("biases"),
-      std::string::npos);
+/// The CPU's part; the CUDA backend's is printed where there is a GPU (tests/gpu).
+TEST(Table, EveryArchitecture_InEveryType_OnTheCpu) {
+  print_architecture_table("cpu", false, 1e-5);
 }
 
 }  // namespace

@@ -16,10 +16,11 @@
 
 namespace layerscope::testing {
 
-/// A tensor on its way into the new file: F32, F16 and BF16 can be written.
+/// A tensor on its way into the new file: values as F32, F16 or BF16, or the bytes of any type.
 struct Converted {
   DType dtype = DType::kF32;
   std::vector<float> values;
+  std::string raw = {};  ///< not empty: written as it is
 };
 
 class RewrittenModel {
@@ -58,6 +59,9 @@ class RewrittenModel {
 
  private:
   static std::string bytes(const Converted& tensor) {
+    if (!tensor.raw.empty()) {
+      return tensor.raw;
+    }
     if (tensor.dtype == DType::kF32) {
       return bytes_of(tensor.values);
     }
