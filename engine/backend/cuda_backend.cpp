@@ -37,9 +37,7 @@ std::size_t converted_elements(const model::Weights& weights, bool exact) {
   };
   look(weights.head);
   for (const model::LayerWeights& w : weights.layers) {
-    for (const kernels::Matrix* m : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down}) {
-      look(*m);
-    }
+    each_matrix(w, look);
   }
   return largest;
 }
@@ -153,9 +151,7 @@ capture::Rounding CudaBackend::rounding() const {
   }
   look(model_->weights.head);
   for (const model::LayerWeights& w : model_->weights.layers) {
-    for (const kernels::Matrix* m : {&w.q, &w.k, &w.v, &w.out, &w.gate, &w.up, &w.down}) {
-      look(*m);
-    }
+    each_matrix(w, look);
   }
   return r;
 }
@@ -284,7 +280,13 @@ Work CudaBackend::place_work(Planner& planner) const {
   w.cos_sin_windowed = planner.take<float>(batch * size(std::max(2, spec.rope_dim)));
   w.zeros = planner.take<float>(size(widest_product(spec)));
   w.sink = planner.take<float>(size(widest_product(spec)));
-  w.expert_out = planner.take<float>(batch * size(spec.n_experts_used) * size(spec.hidden));
+  if (spec.n_experts > 0) {
+    const std::size_t pairs = batch * size(spec.n_experts_used);
+    w.expert_out = planner.take<float>(pairs * size(spec.hidden));
+    w.expert_order = planner.take<std::int32_t>(pairs);
+    w.grouped_in = planner.take<float>(pairs * size(std::max(spec.hidden, spec.ffn)));
+    w.grouped_out = planner.take<float>(pairs * size(std::max(spec.hidden, spec.ffn)));
+  }
   w.embedding = planner.take<float>(size(spec.hidden));
   w.final_norm = planner.take<float>(batch * size(spec.hidden));
   w.logits = planner.take<float>(size(logit_rows_) * size(spec.vocab_rows));

@@ -51,6 +51,8 @@ struct Work {
   float* cos_sin_windowed;                 ///< likewise, of windowed layers with their own base
   float *zeros, *sink;                     ///< [widest]: no residual, an output that nobody reads
   float* expert_out;                       ///< [batch, used experts, hidden]
+  std::int32_t* expert_order;              ///< prefill: [batch · used experts]
+  float *grouped_in, *grouped_out;         ///< prefill: [batch · used experts, hidden or ffn]
   float* embedding;                        ///< [hidden], decode
   float* final_norm;                       ///< [batch, hidden]
   float* logits;                           ///< [logit_rows, vocab_rows]

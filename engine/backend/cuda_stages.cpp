@@ -159,48 +159,6 @@ Status CudaBackend::Stages::project_down(int layer) {
   return products({{w.down, w.down_bias, taps_.ffn_out}}, taps_.act, n_);
 }
 
-Status CudaBackend::Stages::experts(int layer, const float* in, const Routing& routing) {
-  const DeviceLayer& w = weights_.layers[size(layer)];
-  const int used = spec_.n_experts_used;
-  kernels::cuda::ExpertStage product;
-  product.n = n_;
-  product.w = w.router;
-  product.rows = spec_.n_experts;
-  product.x = in;
-  product.out = taps_.router;
-  LS_CHECK(launch_expert_product(on_, product));
-  kernels::cuda::RouteStage route;
-  route.logits = taps_.router;
-  route.n = n_;
-  route.n_experts = spec_.n_experts;
-  route.used = used;
-  route.normalise = spec_.expert_weights_norm && !routing.unnormalised;
-  route.skip = routing.shifted && used < spec_.n_experts ? 1 : 0;
-  route.chosen = taps_.chosen;
-  route.numbers = taps_.topk;
-  route.shares = taps_.shares;
-  LS_CHECK(launch_route(on_, route));
-  product.used = used;
-  product.chosen = taps_.chosen;
-  product.rows = spec_.ffn;
-  product.w = w.expert_gate;
-  product.out = taps_.gate;
-  LS_CHECK(launch_expert_product(on_, product));
-  product.w = w.expert_up;
-  product.out = taps_.up;
-  LS_CHECK(launch_expert_product(on_, product));
-  LS_CHECK(launch_activate(on_, spec_.activation, taps_.gate, taps_.up, taps_.act,
-                           size(n_) * size(spec_.ffn_width())));
-  product.w = w.expert_down;
-  product.rows = spec_.hidden;
-  product.x = taps_.act;
-  product.x_per_slot = true;
-  product.out = self_.work_.expert_out;
-  LS_CHECK(launch_expert_product(on_, product));
-  return launch_weigh_experts(on_, self_.work_.expert_out, taps_.shares, n_, used, spec_.hidden,
-                              taps_.ffn_out);
-}
-
 Status CudaBackend::Stages::final_norm(const float* x, int rows, float* out) {
   return norm(x, weights_.output_norm, weights_.output_norm_bias, rows, out);
 }

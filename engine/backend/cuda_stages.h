@@ -67,7 +67,11 @@ class CudaBackend::Stages {
   Status norm(const float* x, const float* weight, const float* bias, int rows, float* out);
   Status norm_heads(float* x, const float* weight, int heads);
   Status dense(int layer, const float* in);
+  // cuda_experts.cpp
   Status experts(int layer, const float* in, const Routing& routing);
+  Status activate_experts();
+  Status chosen_experts(const DeviceLayer& w, const float* in);
+  Status grouped_experts(const DeviceLayer& w, const float* in);
 
   const CudaBackend& self_;
   const DeviceWeights& weights_;

@@ -3,7 +3,7 @@
 // decode step are the same for every token.
 //
 // Bytes of a decode step: the chosen experts' matrices once. Many tokens read the matrices once per
-// token, mostly from L2.
+// token, mostly from L2; beyond a few per expert, rows are grouped by expert for cuBLAS instead.
 #include "kernels/cuda/matvec.cuh"
 #include "kernels/cuda/plain_ops.h"
 
@@ -151,6 +151,18 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+__global__ void __launch_bounds__(kThreads) move_rows_kernel(const __grid_constant__ MoveRows s) {
+  wait_for_previous();
+  let_next_start();
+  const std::size_t place = blockIdx.x;
+  const auto other = static_cast<std::size_t>(s.index[place]);
+  const std::size_t from = s.scatter ? place : other / static_cast<unsigned>(s.share);
+  const std::size_t to = s.scatter ? other : place;
+  for (int i = static_cast<int>(threadIdx.x); i < s.width; i += kThreads) {
+    s.out[to * s.width + i] = s.in[from * s.width + i];
+  }
+}
+
 }  // namespace
 
 Status launch_route(const Launch& on, const RouteStage& stage) {
@@ -174,6 +186,10 @@ Status launch_expert_product(const Launch& on, const ExpertStage& stage) {
                   static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType>::kBytes, stage,
                   groups, padded);
   });
+}
+
+Status launch_move_rows(const Launch& on, const MoveRows& stage) {
+  return launch(on, move_rows_kernel, dim3(static_cast<unsigned>(stage.n)), kThreads, 0, stage);
 }
 
 Status launch_weigh_experts(const Launch& on, const float* parts, const float* shares, int n,

@@ -90,7 +90,7 @@ Status launch_route(const Launch& on, const RouteStage& stage);
 
 /// Mat-vec products with the experts that each token chose; only their rows are read.
 /// out[t][slot] = x · w[chosen[t][slot]]ᵀ, with x[t], or x[t][slot] where `x_per_slot`. Float32
-/// throughout, for one token and for many.
+/// throughout; many tokens read an expert's rows once each.
 struct ExpertStage {
   DeviceMatrix w;                        ///< all experts' rows, one expert after the other
   int rows = 0;                          ///< of one expert
@@ -102,6 +102,19 @@ struct ExpertStage {
   float* out = nullptr;  ///< [n][used][rows]
 };
 Status launch_expert_product(const Launch& on, const ExpertStage& stage);
+
+/// Rows in another order: out[i] = in[index[i] / share], or, where `scatter`, out[index[i]] =
+/// in[i].
+struct MoveRows {
+  const float* in = nullptr;
+  float* out = nullptr;
+  const std::int32_t* index = nullptr;  ///< [n]
+  int n = 0;
+  int width = 0;
+  int share = 1;
+  bool scatter = false;
+};
+Status launch_move_rows(const Launch& on, const MoveRows& stage);
 
 /// out[t] = Σ_slot shares[t][slot] · parts[t][slot], in order of slots.
 Status launch_weigh_experts(const Launch& on, const float* parts, const float* shares, int n,

@@ -218,6 +218,27 @@ TEST_P(Experts, Products_ReadTheChosenRows) {
 INSTANTIATE_TEST_SUITE_P(Types, Experts,
                          ::testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0));
 
+TEST(Experts, MovedRows_StandWhereTheIndexSays) {
+  LS_NEEDS_GPU();
+  const std::vector<std::int32_t> index{4, 0, 5, 1, 3, 2};
+  const auto x = random_values(3 * 300, 1);
+  const Device<std::int32_t> order(index);
+  const Device<float> in(x), gathered(6 * 300, kPoison), back(6 * 300, kPoison);
+  ASSERT_TRUE(
+      launch_move_rows(launch_info(), {in.get(), gathered.get(), order.get(), 6, 300, 2, false})
+          .ok());
+  ASSERT_TRUE(
+      launch_move_rows(launch_info(), {gathered.get(), back.get(), order.get(), 6, 300, 1, true})
+          .ok());
+  const auto rows = gathered.read(), again = back.read();
+  for (std::size_t i = 0; i < 6; ++i) {
+    for (std::size_t k = 0; k < 300; ++k) {
+      ASSERT_EQ(rows[i * 300 + k], x[static_cast<std::size_t>(index[i] / 2) * 300 + k]);
+      ASSERT_EQ(again[i * 300 + k], x[i / 2 * 300 + k]);
+    }
+  }
+}
+
 TEST(Experts, WeighedSum_AgreesWithReference) {
   LS_NEEDS_GPU();
   const auto parts = random_values(2 * 3 * 301, 1), shares = random_values(6, 2);
