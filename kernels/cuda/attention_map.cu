@@ -23,6 +23,23 @@ struct Tiles {
 __device__ float as_float(float v) { return v; }
 __device__ float as_float(__half v) { return __half2float(v); }
 
+/// Cap and window; −∞ weighs nothing in either pass. `query` and `key` of score[0][0].
+__device__ void apply_rules(const ScoreRules& rules, int query, int key,
+                            float (&score)[kPer][kPer]) {
+#pragma unroll
+  for (int i = 0; i < kPer; ++i) {
+#pragma unroll
+    for (int j = 0; j < kPer; ++j) {
+      if (rules.cap > 0.0F) {
+        score[i][j] = rules.cap * tanhf(score[i][j] / rules.cap);
+      }
+      if (rules.window > 0 && key + 16 * j <= query + i - rules.window) {
+        score[i][j] = -INFINITY;
+      }
+    }
+  }
+}
+
 /// Scaled scores of queries q0 + 4·ty … and keys k0 + tx, k0 + tx + 16, …; zero rows beyond the
 /// ends.
 template <class T>
@@ -80,6 +97,9 @@ __device__ void tile_scores(const AttentionMapStage& s, int q0, int n_queries, i
     for (int j = 0; j < kPer; ++j) {
       score[i][j] *= s.scale;
     }
+  }
+  if (s.rules.cap > 0.0F || s.rules.window > 0) {
+    apply_rules(s.rules, q0 + ty * kPer, k0 + tx, score);
   }
 }
 

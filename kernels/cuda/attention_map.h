@@ -16,13 +16,14 @@ struct AttentionMapStage {
   HeadLayout heads;
   LayerCache cache;
   float scale = 1.0F;
+  ScoreRules rules;
   int head = 0;
   int first_query = 0;  ///< of the part shown
   int n_queries = 0;
   int first_key = 0;
   int n_keys = 0;
   int bin = 1;             ///< a cell covers bin × bin pairs; a power of two
-  bool scores = false;     ///< scaled scores instead of probabilities
+  bool scores = false;     ///< scores instead of probabilities; −∞ before the window
   float* lse = nullptr;    ///< [n_queries] work space, log Σ exp(score) of each query afterwards
   float* cells = nullptr;  ///< [⌈n_queries / bin⌉][stride], overwritten
   int stride = 0;          ///< ≥ ⌈n_keys / bin⌉

@@ -54,13 +54,13 @@ __global__ void __launch_bounds__(kThreads)
   }
   top = block_max(top, scratch.values);
   double total = 0.0;
-  for (int j = tid; j < seen; j += kThreads) {
+  for (int j = first + tid; j < seen; j += kThreads) {
     total += exp(static_cast<double>(scores[j]) - static_cast<double>(top));
   }
   total = block_sum(total, sums);
   for (int j = tid; j < s.keys; j += kThreads) {
     double weight = 0.0;
-    if (j < seen) {
+    if (j >= first && j < seen) {  // keys before the window weigh nothing in a row of NaN either
       weight = exp(static_cast<double>(scores[j]) - static_cast<double>(top));
       weight = how.unnormalised != 0 ? weight : weight / total;
     }

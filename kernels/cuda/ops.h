@@ -87,6 +87,14 @@ struct RopeLayout {
   int dim = 0;  ///< rotated dimensions per head
 };
 
+/// What some layers' scores need beside the scale.
+struct ScoreRules {
+  float cap = 0.0F;  ///< scores become cap · tanh(score / cap); 0: none
+  int window = 0;    ///< keys that a query sees, its own included; 0: all
+
+  [[nodiscard]] constexpr bool any() const { return cap > 0.0F || window > 0; }
+};
+
 // ---- Decode: one token, fused stages
 // -------------------------------------------------------------
 

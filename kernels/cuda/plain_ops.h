@@ -48,14 +48,6 @@ Status launch_rope_angles(const Launch& on, const double* inv_freq, const std::i
 Status launch_finish_logits(const Launch& on, float* logits, std::size_t count, float scale,
                             float cap);
 
-/// What some layers' scores need beside the scale.
-struct ScoreRules {
-  float cap = 0.0F;  ///< scores become cap · tanh(score / cap); 0: none
-  int window = 0;    ///< keys that a query sees, its own included; 0: all
-
-  [[nodiscard]] bool any() const { return cap > 0.0F || window > 0; }
-};
-
 /// As launch_attention_decode, for layers with a cap or a window, and for heads of any size.
 /// Keys before the window are not read: their scores are −∞.
 Status launch_attention_ruled(const Launch& on, const AttentionStage& stage,

@@ -27,6 +27,8 @@ struct Subject {
   bool tiny = false;
 };
 
+std::ostream& operator<<(std::ostream& out, const Subject& subject) { return out << subject.path; }
+
 std::vector<Subject> subjects() {
   std::vector<Subject> list;
   for (const std::string& name : tiny_models()) {
@@ -117,7 +119,14 @@ TEST_P(GpuArchitecture, Logits_AgreeWithReference_DecodeWithPrefill) {
 TEST_P(GpuArchitecture, Greedy_Continuation_EqualsReference) {
   auto generator = cuda_generator(model_, context_, true);
   ASSERT_TRUE(generator.evaluate(ids_, false, {}).ok());
-  EXPECT_EQ(greedy(generator, greedy_.size(), !GetParam().tiny), greedy_);
+  Ids mine;
+  while (mine.size() < greedy_.size()) {  // the references take rows that no text produces, too
+    const auto logits = generator.logits();
+    mine.push_back(
+        static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    ASSERT_TRUE(generator.append(mine.back(), capture::Origin::kForced, {}).ok());
+  }
+  EXPECT_EQ(mine, greedy_);
 }
 
 using Tensors = std::map<std::tuple<int, Tap, int>, FullTensor>;

@@ -12,6 +12,7 @@ using testing::random_values;
 struct Case {
   int n_heads, n_kv_heads, head_dim, tokens, first_query, n_queries, first_key, n_keys, bin;
   bool kv_f32, scores;
+  ScoreRules rules = {};
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
@@ -23,7 +24,8 @@ class AttentionMapGpu : public ::testing::TestWithParam<Case> {};
 
 /// Scores of one query, or its probabilities.
 std::vector<double> naive_row(const std::vector<float>& q, const std::vector<float>& k,
-                              std::size_t stride, int position, double scale, bool scores) {
+                              std::size_t stride, int position, double scale, bool scores,
+                              const ScoreRules& rules) {
   std::vector<double> row(static_cast<std::size_t>(position) + 1);
   double top = -1e300;
   for (std::size_t j = 0; j < row.size(); ++j) {
@@ -33,6 +35,13 @@ std::vector<double> naive_row(const std::vector<float>& q, const std::vector<flo
              static_cast<double>(k[j * stride + d]);
     }
     row[j] = dot * scale;
+    if (rules.cap > 0.0F) {
+      const auto cap = static_cast<double>(rules.cap);
+      row[j] = cap * std::tanh(row[j] / cap);
+    }
+    if (rules.window > 0 && static_cast<int>(j) <= position - rules.window) {
+      row[j] = -INFINITY;
+    }
     top = std::max(top, row[j]);
   }
   double sum = 0.0;
@@ -81,6 +90,7 @@ TEST_P(AttentionMapGpu, Pooled_EqualsNaive) {
   stage.cache = {c.kv_f32 ? static_cast<void*>(d_keys.get()) : d_halves.get(), nullptr,
                  d_queries.get()};
   stage.scale = 0.31F;
+  stage.rules = c.rules;
   stage.head = head;
   stage.first_query = c.first_query;
   stage.n_queries = c.n_queries;
@@ -104,7 +114,8 @@ TEST_P(AttentionMapGpu, Pooled_EqualsNaive) {
     std::fill_n(expected.begin() + r * row_stride, width, kMapHole);
   }
   for (int i = 0; i < c.n_queries; ++i) {
-    const std::vector<double> row = naive_row(q, k, stride, c.first_query + i, 0.31, c.scores);
+    const std::vector<double> row =
+        naive_row(q, k, stride, c.first_query + i, 0.31, c.scores, c.rules);
     for (int j = 0; j < c.n_keys && c.first_key + j <= c.first_query + i; ++j) {
       float& cell = expected[static_cast<std::size_t>(i / c.bin * row_stride + j / c.bin)];
       cell = std::max(cell, static_cast<float>(row[static_cast<std::size_t>(c.first_key + j)]));
@@ -119,15 +130,18 @@ TEST_P(AttentionMapGpu, Pooled_EqualsNaive) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, AttentionMapGpu,
-                         ::testing::Values(Case{4, 2, 64, 1, 0, 1, 0, 1, 1, false, false},
-                                           Case{4, 2, 64, 63, 0, 63, 0, 63, 1, false, false},
-                                           Case{6, 2, 40, 130, 0, 130, 0, 130, 2, true, false},
-                                           Case{6, 2, 128, 300, 0, 300, 0, 300, 128, false, false},
-                                           Case{8, 8, 32, 517, 200, 317, 64, 400, 4, false, true},
-                                           Case{14, 2, 64, 700, 640, 60, 0, 700, 64, true, false},
-                                           Case{2, 1, 256, 200, 5, 190, 100, 100, 1, false,
-                                                false}));
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, AttentionMapGpu,
+    ::testing::Values(Case{4, 2, 64, 1, 0, 1, 0, 1, 1, false, false},
+                      Case{4, 2, 64, 63, 0, 63, 0, 63, 1, false, false},
+                      Case{6, 2, 40, 130, 0, 130, 0, 130, 2, true, false},
+                      Case{6, 2, 128, 300, 0, 300, 0, 300, 128, false, false},
+                      Case{8, 8, 32, 517, 200, 317, 64, 400, 4, false, true},
+                      Case{14, 2, 64, 700, 640, 60, 0, 700, 64, true, false},
+                      Case{2, 1, 256, 200, 5, 190, 100, 100, 1, false, false},
+                      Case{4, 2, 64, 300, 0, 300, 0, 300, 2, true, false, {0.0F, 70}},
+                      Case{4, 2, 64, 190, 20, 170, 10, 180, 1, false, false, {2.0F, 9}},
+                      Case{2, 2, 32, 130, 0, 130, 0, 130, 1, true, true, {3.0F, 0}}));
 
 TEST(AttentionMapGpu, NotANumber_WinsItsCell) {
   LS_NEEDS_GPU();
