@@ -73,8 +73,8 @@ CudaBackend::Fused CudaBackend::fused_parts(const model::Model& model) {
   const model::LayerWeights& layer = model.weights.layers.front();
   const bool rms = spec.norm_kind == model::NormKind::kRms;
   Fused fused;
-  fused.qkv =
-      rms && spec.pre_norm && !spec.second_attn_norm && spec.qk_norm == model::QkNorm::kNone;
+  fused.qkv_products = rms && spec.pre_norm && !spec.second_attn_norm;
+  fused.qkv = fused.qkv_products && spec.qk_norm == model::QkNorm::kNone;
   fused.feed_forward = rms && spec.has_ffn_norm() && spec.gated && spec.n_experts == 0 &&
                        spec.activation == kernels::Activation::kSilu && layer.gate_bias.empty() &&
                        layer.up_bias.empty();

@@ -150,7 +150,8 @@ class CudaBackend final : public Backend {
   /// Which parts of a layer the fused stages cover; the same for all layers.
   struct Fused {
     bool qkv = false, feed_forward = false, head = false;
-    bool residual = false;  ///< a block is added as it is
+    bool qkv_products = false;  ///< norm and products of Q, K, V, if nothing else
+    bool residual = false;      ///< a block is added as it is
     [[nodiscard]] bool all() const { return qkv && feed_forward && residual; }
   };
 

@@ -69,7 +69,8 @@ Status CudaBackend::enqueue_qkv(int layer, const float* x) {
   qkv.rotated[0] = t.q_rope;
   qkv.rotated[1] = t.k_rope;
   qkv.cos_sin = cos_sin(layer);
-  qkv.rope = rope_of(layer);
+  qkv.rope =
+      fused_.qkv ? rope_of(layer) : kernels::cuda::RopeLayout{kernels::RopePairing::kNone, 0};
   qkv.heads = heads_;
   qkv.cache = layer_cache(layer);
   qkv.state = work_.state;
@@ -106,7 +107,10 @@ Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
   if (fused_.qkv) {
     LS_CHECK(enqueue_qkv(layer, x));
   } else {
-    LS_CHECK(stages.project(layer, x));
+    // The fused stage still multiplies where only the norm of Q and K stands in its way; what it
+    // appends is overwritten.
+    LS_CHECK(fused_.qkv_products ? enqueue_qkv(layer, x) : stages.project(layer, x));
+    LS_CHECK(stages.norm_queries_and_keys(layer, true));
     LS_CHECK(stages.append(layer, work_.state, 0));
   }
   LS_CHECK(enqueue_attention(layer, splits));

@@ -131,8 +131,10 @@ Status CudaBackend::FaultPass::add(Tap block, int layer, const float* residual, 
 
 Status CudaBackend::FaultPass::attention_block(int layer) {
   const LayerTaps& t = taps_;
-  LS_CHECK(stages_.project(layer, t.resid_out,
-                           !active(state_.list, InterventionKind::kQkNormOff, layer)));
+  LS_CHECK(stages_.project(layer, t.resid_out));
+  if (!active(state_.list, InterventionKind::kQkNormOff, layer)) {
+    LS_CHECK(stages_.norm_queries_and_keys(layer, false));
+  }
   LS_CHECK(rotate(layer, t.q, spec_.n_heads, true, t.q_rope));
   LS_CHECK(rotate(layer, t.k, spec_.n_kv_heads, false, t.k_rope));
   LS_CHECK(store(layer));

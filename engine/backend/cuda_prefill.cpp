@@ -91,6 +91,7 @@ Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& req
   if (!fused_.all()) {
     Stages stages(*this, weights_, spec, t, n, Stages::Products::kBatch, on);
     LS_CHECK(stages.project(layer, x));
+    LS_CHECK(stages.norm_queries_and_keys(layer, true));
     LS_CHECK(stages.append(layer, nullptr, request.position));
     LS_CHECK(prefill_attend(layer, request, captured));
     LS_CHECK(stages.project_out(layer));

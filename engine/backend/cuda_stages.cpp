@@ -69,7 +69,7 @@ Status CudaBackend::Stages::norm_heads(float* x, const float* weight, int heads)
   return launch_norm_rows(on_, rows);
 }
 
-Status CudaBackend::Stages::project(int layer, const float* x, bool qk_norm) {
+Status CudaBackend::Stages::project(int layer, const float* x) {
   const DeviceLayer& w = weights_.layers[size(layer)];
   const float* in = x;
   if (spec_.pre_norm) {
@@ -78,11 +78,16 @@ Status CudaBackend::Stages::project(int layer, const float* x, bool qk_norm) {
                   second ? w.attn_norm_2_bias : w.attn_norm_bias, n_, taps_.attn_norm));
     in = taps_.attn_norm;
   }
-  LS_CHECK(products({{w.qkv[0], w.qkv_bias[0], taps_.q},
-                     {w.qkv[1], w.qkv_bias[1], taps_.k},
-                     {w.qkv[2], w.qkv_bias[2], taps_.v}},
-                    in, n_));
-  if (spec_.qk_norm == model::QkNorm::kNone || !qk_norm) {
+  return products({{w.qkv[0], w.qkv_bias[0], taps_.q},
+                   {w.qkv[1], w.qkv_bias[1], taps_.k},
+                   {w.qkv[2], w.qkv_bias[2], taps_.v}},
+                  in, n_);
+}
+
+Status CudaBackend::Stages::norm_queries_and_keys(int layer, bool whole_rows_only) {
+  const DeviceLayer& w = weights_.layers[size(layer)];
+  if (spec_.qk_norm == model::QkNorm::kNone ||
+      (whole_rows_only && spec_.qk_norm != model::QkNorm::kWhole)) {
     return {};
   }
   LS_CHECK(norm_heads(taps_.q, w.q_norm, spec_.n_heads));
@@ -103,6 +108,14 @@ Status CudaBackend::Stages::append(int layer, const kernels::cuda::StepState* st
   append.position = position;
   append.n = n_;
   append.state = state;
+  if (spec_.qk_norm == model::QkNorm::kHead || spec_.qk_norm == model::QkNorm::kOwnHead) {
+    const DeviceLayer& w = weights_.layers[size(layer)];
+    append.norm[0] = w.q_norm;
+    append.norm[1] = w.k_norm;
+    append.norm_own_head = spec_.qk_norm == model::QkNorm::kOwnHead;
+    append.norm_centred = spec_.qk_norm_kind == model::NormKind::kLayer;
+    append.norm_eps = spec_.norm_eps;
+  }
   return launch_append(on_, append);
 }
 

@@ -36,9 +36,12 @@ class CudaBackend::Stages {
   /// What follows launch_embed: scale and learned positions of x [n, hidden], and the angles where
   /// they have a factor or layers have their own. `bare` leaves scale and positions out.
   Status finish_embedding(float* x, const std::int32_t* position, bool bare = false);
-  /// attn_norm, q, k, v of the stream x that enters the layer, QK-norm included.
-  Status project(int layer, const float* x, bool qk_norm = true);
-  /// Rotates and appends to the caches; `state` of a decode step, or null and `position`.
+  /// attn_norm, q, k, v of the stream x that enters the layer, without QK-norm.
+  Status project(int layer, const float* x);
+  /// QK-norm, all of it, or only what `append` cannot do: all heads as one row.
+  Status norm_queries_and_keys(int layer, bool whole_rows_only);
+  /// Normalises single heads, rotates, appends to the caches; `state` of a decode step, or null and
+  /// `position`.
   Status append(int layer, const kernels::cuda::StepState* state, int position);
   /// attn_out.
   Status project_out(int layer);

@@ -17,8 +17,33 @@ __device__ void store(void* cache, bool f32, std::size_t at, float value) {
   }
 }
 
+/// Norm of one head, [dim] in shared memory, moments in float64. All threads call.
+__device__ void norm_head(const AppendStage& s, const float* weight, int dim, double* scratch,
+                          float* values) {
+  const int tid = static_cast<int>(threadIdx.x);
+  double mean = 0.0;
+  if (s.norm_centred) {
+    double sum = 0.0;
+    for (int i = tid; i < dim; i += kThreads) {
+      sum += static_cast<double>(values[i]);
+    }
+    mean = block_sum(sum, scratch) / dim;
+  }
+  double squares = 0.0;
+  for (int i = tid; i < dim; i += kThreads) {
+    const double d = static_cast<double>(values[i]) - mean;
+    squares = fma(d, d, squares);
+  }
+  const double scale =
+      1.0 / sqrt(block_sum(squares, scratch) / dim + static_cast<double>(s.norm_eps));
+  for (int i = tid; i < dim; i += kThreads) {
+    values[i] = static_cast<float>((static_cast<double>(values[i]) - mean) * scale) * weight[i];
+  }
+}
+
 __global__ void __launch_bounds__(kThreads) append_kernel(const __grid_constant__ AppendStage s) {
   extern __shared__ float values[];  // [head_dim]
+  __shared__ double scratch[kWarp];
   wait_for_previous();
   let_next_start();
   const int t = static_cast<int>(blockIdx.x);
@@ -38,8 +63,14 @@ __global__ void __launch_bounds__(kThreads) append_kernel(const __grid_constant_
     if (s.bias[which] != nullptr) {
       v += s.bias[which][head * dim + i];
     }
-    s.raw[which][at + i] = v;
     values[i] = v;
+  }
+  // A thread reads here what it wrote itself; the sums have barriers.
+  if (which < 2 && s.norm[which] != nullptr) {
+    norm_head(s, s.norm[which] + (s.norm_own_head ? head * dim : 0), dim, scratch, values);
+  }
+  for (int i = tid; i < dim; i += kThreads) {
+    s.raw[which][at + i] = values[i];
   }
   __syncthreads();
   if (which < 2 && s.rope.pairing != RopePairing::kNone) {

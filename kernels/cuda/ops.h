@@ -312,7 +312,8 @@ Status launch_publish(const Launch& on, const PublishStage& stage);
 Status launch_rms_norm(const Launch& on, const float* x, const float* weight, int n_rows, int width,
                        float eps, float* out);
 
-/// Finishes products: raw = raw · row_scale + bias (in place), rotated, caches appended.
+/// Finishes products: raw = raw · row_scale + bias (in place), Q and K normalised head by head (in
+/// place), rotated, caches appended.
 struct AppendStage {
   float* raw[3] = {nullptr, nullptr, nullptr};  ///< [n][width], without bias
   const float* bias[3] = {nullptr, nullptr, nullptr};
@@ -324,7 +325,11 @@ struct AppendStage {
   LayerCache cache;
   int position = 0;
   int n = 0;
-  const StepState* state = nullptr;  ///< of a decode step: its position instead
+  const StepState* state = nullptr;           ///< of a decode step: its position instead
+  const float* norm[2] = {nullptr, nullptr};  ///< of Q and K, [head_dim]; null: none
+  bool norm_own_head = false;                 ///< every head has weights: [heads][head_dim]
+  bool norm_centred = false;                  ///< layer norm, else RMS norm
+  float norm_eps = 0.0F;
 };
 Status launch_append(const Launch& on, const AppendStage& stage);
 
@@ -335,9 +340,6 @@ Status launch_add_block(const Launch& on, float* block, const float* row_scale, 
 /// gate, up scaled in place; act = silu(gate) · up.
 Status launch_swiglu(const Launch& on, float* gate, float* up, const float* row_scale, float* act,
                      int n, int width);
-
-/// x[t] *= row_scale[t].
-Status launch_scale_rows(const Launch& on, float* x, const float* row_scale, int n, int width);
 
 /// F16 cache rows [0, keys) of every KV head as F32 [kv_heads][keys][head_stride].
 Status launch_cache_to_f32(const Launch& on, const void* cache, const HeadLayout& heads, int keys,

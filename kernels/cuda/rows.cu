@@ -55,18 +55,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    scale_rows_kernel(float* x, const float* row_scale, int width) {
-  const std::size_t base = static_cast<std::size_t>(blockIdx.x) * static_cast<std::size_t>(width);
-  const float scale = row_scale[blockIdx.x];
-  if (scale == 1.0F) {
-    return;
-  }
-  for (int i = static_cast<int>(threadIdx.x); i < width; i += kThreads) {
-    x[base + i] *= scale;
-  }
-}
-
 }  // namespace
 
 Status launch_rms_norm(const Launch& on, const float* x, const float* weight, int n_rows, int width,
@@ -85,11 +73,6 @@ Status launch_swiglu(const Launch& on, float* gate, float* up, const float* row_
                      int n, int width) {
   return launch(on, swiglu_kernel, dim3(static_cast<unsigned>(n)), kThreads, 0, gate, up, row_scale,
                 act, width);
-}
-
-Status launch_scale_rows(const Launch& on, float* x, const float* row_scale, int n, int width) {
-  return launch(on, scale_rows_kernel, dim3(static_cast<unsigned>(n)), kThreads, 0, x, row_scale,
-                width);
 }
 
 }  // namespace layerscope::kernels::cuda

@@ -2,6 +2,7 @@
 #include <tuple>
 
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/plain_ops.h"
 #include "tests/gpu/gpu_support.h"
 
 namespace layerscope::kernels::cuda::testing {
@@ -29,7 +30,9 @@ TEST_P(GemmTypes, Product_NonSquareShapes_AgreesWithReference) {
     const Device<float> out(size + 1, kPoison);
     ASSERT_TRUE(gemm.value()->set_input(dx.get(), m, w.device()).ok());
     ASSERT_TRUE(gemm.value()->product(w.device(), out.get()).ok());
-    ASSERT_TRUE(launch_scale_rows(launch_info(), out.get(), gemm.value()->row_scale(), m, n).ok());
+    ASSERT_TRUE(
+        launch_finish_rows(launch_info(), out.get(), gemm.value()->row_scale(), nullptr, m, n)
+            .ok());
     const auto got = out.read();
     const auto expected = w.multiply(x, static_cast<std::size_t>(m));
     EXPECT_EQ(got.back(), kPoison);

@@ -51,6 +51,80 @@ TEST(NormRows, BothKinds_RowsWithTheirOwnWeights_AgreeWithReference) {
   }
 }
 
+TEST(Append, NormOfSingleHeads_AgreesWithReference) {
+  LS_NEEDS_GPU();
+  const int n_heads = 3, n_kv = 1, n = 2;
+  for (const int dim : {4, 66, 200}) {
+    for (const bool own : {false, true}) {
+      for (const bool centred : {false, true}) {
+        const auto d = static_cast<std::size_t>(dim);
+        const HeadLayout heads{n_heads, n_kv, dim, (dim + 7) / 8 * 8, 5, true};
+        const auto cache = static_cast<std::size_t>(5 * heads.head_stride);
+        const auto q = random_values(2 * 3 * d, 1, 4.0F), k = random_values(2 * d, 2, 4.0F);
+        const auto weight = random_values(3 * d, 3);
+        const Device<float> dq(q), dk(k), dv(k), dw(weight);
+        const Device<float> q_rope(q.size(), kPoison), k_rope(k.size(), kPoison);
+        const Device<float> keys(cache, 0.0F), values(cache, 0.0F), queries(3 * cache, 0.0F);
+        std::vector<float> angles(2 * 4);
+        const std::vector<double> inv_freq{1.0, 0.3};
+        rope_angles(2, inv_freq.data(), 2, angles.data());
+        rope_angles(3, inv_freq.data(), 2, angles.data() + 4);
+        const Device<float> cos_sin(angles);
+        AppendStage stage;
+        stage.raw[0] = dq.get();
+        stage.raw[1] = dk.get();
+        stage.raw[2] = dv.get();
+        stage.rotated[0] = q_rope.get();
+        stage.rotated[1] = k_rope.get();
+        stage.cos_sin = cos_sin.get();
+        stage.rope = {RopePairing::kHalf, 4};
+        stage.heads = heads;
+        stage.cache = {keys.get(), values.get(), queries.get()};
+        stage.position = 2;
+        stage.n = n;
+        stage.norm[0] = stage.norm[1] = dw.get();
+        stage.norm_own_head = own;
+        stage.norm_centred = centred;
+        stage.norm_eps = 1e-5F;
+        ASSERT_TRUE(launch_append(launch_info(), stage).ok());
+        const auto check = [&](const std::vector<float>& raw, int count,
+                               const Device<float>& normed, const Device<float>& rotated) {
+          std::vector<float> expected(raw.size()), turned;
+          for (std::size_t row = 0; row < raw.size() / d; ++row) {
+            const auto head = row % static_cast<std::size_t>(count);
+            const float* w = weight.data() + (own ? head * d : 0);
+            if (centred) {
+              reference::layer_norm(raw.data() + row * d, w, nullptr, d, 1e-5F,
+                                    expected.data() + row * d);
+            } else {
+              reference::rms_norm(raw.data() + row * d, w, d, 1e-5F, expected.data() + row * d);
+            }
+          }
+          turned = expected;
+          for (std::size_t row = 0; row < raw.size() / d; ++row) {
+            rope_apply(turned.data() + row * d,
+                       angles.data() + row / static_cast<std::size_t>(count) * 4, 4,
+                       RopePairing::kHalf);
+          }
+          EXPECT_LT(difference(normed.read(), expected), 2e-6) << dim;
+          EXPECT_LT(difference(rotated.read(), turned), 4e-6) << dim;
+          return turned;
+        };
+        check(q, n_heads, dq, q_rope);
+        const auto turned = check(k, n_kv, dk, k_rope);
+        const auto cached = keys.read();
+        for (std::size_t t = 0; t < 2; ++t) {
+          for (std::size_t i = 0; i < d; ++i) {
+            const std::size_t slot = (2 + t) * static_cast<std::size_t>(heads.head_stride);
+            ASSERT_NEAR(cached[slot + i], turned[t * d + i], 4e-6 * (1.0 + std::fabs(turned[i])));
+          }
+        }
+        EXPECT_EQ(dv.read(), k);
+      }
+    }
+  }
+}
+
 TEST(Activate, EveryKind_WithAndWithoutGate_AgreesWithReference) {
   LS_NEEDS_GPU();
   auto gate = random_values(1003, 1, 6.0F);
