@@ -36,11 +36,14 @@ check() { # tool program filter
 }
 # cuBLAS is left out: its kernels are not ours to check. Racecheck takes minutes on whole passes.
 operations='Stage*:*HeadShapes*:*AttentionDecode*:RowOps*:RowStats*:Softmax*:LogitSummary*'
+operations+=':NormRows*:Append*:Activate*:RowsInPlace*:Embedding*:Route*:*Experts*:AttentionRuled*:RuleScores*'
 for tool in memcheck racecheck initcheck synccheck; do
   check "$tool" test_gpu_ops "$operations"
 done
 for tool in memcheck initcheck synccheck; do
   check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*:GpuAhead.Interr*:GpuAttention*'
+  # Two bases and windows; experts; a norm of its own for Q, K, V; caps.
+  check "$tool" test_gpu_architectures '*EveryTap*gemma3:*EveryTap*qwen3moe:*EveryTap*falcon_40b:*EveryTap*gemma2'
   check "$tool" test_gpu_diagnosis '*GpuFaults*/0'
 done
 check racecheck test_gpu_backend 'GpuAhead.ContextEnd*'
