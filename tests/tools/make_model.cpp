@@ -39,12 +39,21 @@ struct Shape {
   int layers, hidden, heads, kv_heads, head_dim, ffn, vocab, context;
   float rope_base;
   bool tied, qkv_bias;
+  bool qk_norm = false;  ///< each head of Q and K
+  bool gemma2 = false;   ///< norms after the blocks, caps, a window in every other layer
+  int experts = 0, experts_used = 0;  ///< then `ffn` is the width of one
 };
 
 constexpr Shape kShapes[] = {
     {"qwen2.5-0.5b", "qwen2", 24, 896, 14, 2, 64, 4864, 151936, 32768, 1e6F, true, true},
     {"llama-3.2-1b", "llama", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 5e5F, true, false},
     {"llama-3-8b", "llama", 32, 4096, 32, 8, 128, 14336, 128256, 8192, 5e5F, false, false},
+    {"qwen3-0.6b", "qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, 1e6F, true, false, true},
+    {"gemma-2-2b", "gemma2", 26, 2304, 8, 4, 256, 9216, 256000, 8192, 1e4F, true, false, false,
+     true},
+    // The first twelve of 48 layers: a file of 16 GB instead of 61 in F16.
+    {"qwen3-30b-a3b-12l", "qwen3moe", 12, 2048, 32, 4, 128, 768, 151936, 40960, 1e6F, false, false,
+     true, false, 128, 8},
     {"tiny", "llama", 2, 96, 6, 2, 16, 160, 320, 2048, 1e4F, false, false},
     {"tiny-256", "qwen2", 2, 256, 4, 2, 64, 512, 320, 2048, 1e4F, true, true},
 };
@@ -209,6 +218,10 @@ std::vector<Tensor> list_tensors(const Shape& s, const Mixture& mixture) {
     const std::string base = role.substr(0, role.rfind('.'));
     list.push_back({name, type_of(mixture, s, base, layer, cols), {u(cols), u(rows)}});
   };
+  const auto expert_matrices = [&](const std::string& name, int rows, int cols) {
+    matrix(name, rows, cols);
+    list.back().dims.push_back(u(s.experts));
+  };
   const auto vector = [&](const std::string& name, int n, float value) {
     list.push_back({name, DType::kF32, {u(n)}, 0, value});
   };
@@ -228,6 +241,22 @@ std::vector<Tensor> list_tensors(const Shape& s, const Mixture& mixture) {
     }
     matrix(at + "attn_output.weight", s.hidden, q);
     vector(at + "ffn_norm.weight", s.hidden, 1.0F);
+    if (s.qk_norm) {
+      vector(at + "attn_q_norm.weight", s.head_dim, 1.0F);
+      vector(at + "attn_k_norm.weight", s.head_dim, 1.0F);
+    }
+    if (s.gemma2) {
+      vector(at + "post_attention_norm.weight", s.hidden, 1.0F);
+      vector(at + "post_ffw_norm.weight", s.hidden, 1.0F);
+    }
+    if (s.experts > 0) {
+      list.push_back(
+          {at + "ffn_gate_inp.weight", DType::kF32, {u(s.hidden), u(s.experts)}, 0, 0.0F});
+      expert_matrices(at + "ffn_gate_exps.weight", s.ffn, s.hidden);
+      expert_matrices(at + "ffn_up_exps.weight", s.ffn, s.hidden);
+      expert_matrices(at + "ffn_down_exps.weight", s.hidden, s.ffn);
+      continue;
+    }
     matrix(at + "ffn_gate.weight", s.ffn, s.hidden);
     matrix(at + "ffn_up.weight", s.ffn, s.hidden);
     matrix(at + "ffn_down.weight", s.hidden, s.ffn);
@@ -302,6 +331,19 @@ int run(const Shape& shape, const Mixture& mixture, const std::string& path, uns
   u32("attention.head_count", shape.heads);
   u32("attention.head_count_kv", shape.kv_heads);
   u32("rope.dimension_count", shape.head_dim);
+  u32("attention.key_length", shape.head_dim);
+  u32("attention.value_length", shape.head_dim);
+  if (shape.gemma2) {
+    constexpr int kWindow = 4096;
+    u32("attention.sliding_window", kWindow);
+    body.f32(arch + ".attn_logit_softcapping", 50.0F);
+    body.f32(arch + ".final_logit_softcapping", 30.0F);
+  }
+  if (shape.experts > 0) {
+    u32("expert_count", shape.experts);
+    u32("expert_used_count", shape.experts_used);
+    u32("expert_feed_forward_length", shape.ffn);
+  }
   body.f32(arch + ".rope.freq_base", shape.rope_base);
   body.f32(arch + ".attention.layer_norm_rms_epsilon", 1e-5F);
   add_tokenizer(body, shape);
@@ -337,7 +379,7 @@ int run(const Shape& shape, const Mixture& mixture, const std::string& path, uns
   for (const Tensor& tensor : tensors) {
     const std::uint64_t cols = tensor.dims[0];
     std::vector<std::byte>* table =
-        tensor.dims.size() == 2 ? &tables[{cols, tensor.dtype}] : nullptr;
+        tensor.dims.size() >= 2 ? &tables[{cols, tensor.dtype}] : nullptr;
     if (table != nullptr && table->empty()) {
       const float deviation = 1.0F / std::sqrt(static_cast<float>(cols));
       const std::size_t n = std::size_t{1} << (tensor.elements() > 1U << 20U ? 20U : 16U);
@@ -393,7 +435,8 @@ int main_checked(const std::vector<std::string>& args) {
   }
   std::fprintf(stderr,
                "usage: make_model SHAPE TYPE OUT.gguf [SEED]\n"
-               "SHAPE: qwen2.5-0.5b, llama-3.2-1b, llama-3-8b, tiny, tiny-256\nTYPE: %s\n",
+               "SHAPE: qwen2.5-0.5b, llama-3.2-1b, llama-3-8b, qwen3-0.6b, gemma-2-2b, "
+               "qwen3-30b-a3b-12l, tiny, tiny-256\nTYPE: %s\n",
                names.c_str());
   return 2;
 }
