@@ -55,6 +55,10 @@ TEST(Table, Goldens_EveryArchitectureHasARow) {
   }
 }
 
+TEST(Experts, OneTensorEach_OfTwoTypes_IsTheSameModelOnTheCpu) {
+  expect_split_experts_agree("cpu");
+}
+
 /// The CPU's part; the CUDA backend's is printed where there is a GPU (tests/gpu).
 TEST(Table, EveryArchitecture_InEveryType_OnTheCpu) {
   print_architecture_table("cpu", false, 1e-5);

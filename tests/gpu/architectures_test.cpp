@@ -276,6 +276,11 @@ TEST_P(GpuArchitecture, StepsAhead_ChooseTheSameTokens) {
   EXPECT_EQ(run(0), run(2));
 }
 
+TEST(GpuExperts, OneTensorEach_OfTwoTypes_IsTheSameModel) {
+  LS_NEEDS_CUDA();
+  expect_split_experts_agree("cuda");
+}
+
 /// The table of the CPU's test, for the GPU: float32 throughout, then as it is by default.
 TEST(GpuTable, EveryArchitecture_InEveryType_Float32) {
   LS_NEEDS_CUDA();

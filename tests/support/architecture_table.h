@@ -57,6 +57,39 @@ inline RewrittenModel::Change in_type(DType dtype, bool expand, int& changed) {
   };
 }
 
+/// As old files hold experts: a tensor for each, whose types may differ.
+inline RewrittenModel::Change split_experts() {
+  return [](const format::TensorInfo& tensor, Converted& out) {
+    const std::size_t at = tensor.name.find("_exps.");
+    for (std::uint64_t e = 0; at != std::string::npos && e < tensor.shape.front(); ++e) {
+      out.parts.emplace_back(
+          fmt::format("{}.{}.{}", tensor.name.substr(0, at), e, tensor.name.substr(at + 6)),
+          e % 2 == 0 ? DType::kF16 : DType::kF32);
+    }
+  };
+}
+
+/// An old file's logits are those of the same model with its experts in one tensor.
+inline void expect_split_experts_agree(const std::string& backend) {
+  const std::string path = tiny("qwen3moe", "model.gguf");
+  const RewrittenModel old_file(path, split_experts());
+  const TinyReference reference = tiny_reference("qwen3moe");
+  const auto logits = [&](const std::string& file) {
+    const auto loaded = load(file);
+    backend::BackendOptions options{backend, 2, 64};
+    options.float32 = true;
+    auto made = backend::create_backend(loaded, options);
+    EXPECT_TRUE(made.ok()) << made.error().message;
+    session::Generator generator(loaded, std::move(made).value());
+    EXPECT_TRUE(generator.evaluate(reference.prompt, false, {}).ok());
+    EXPECT_TRUE(generator.append(7, capture::Origin::kForced, {}).ok());
+    return std::vector<float>(generator.logits().begin(), generator.logits().end());
+  };
+  EXPECT_EQ(load(old_file.path())->file->find_tensor("blk.0.ffn_gate_exps.weight"), nullptr);
+  EXPECT_NE(load(old_file.path())->file->find_tensor("blk.0.ffn_gate.5.weight"), nullptr);
+  EXPECT_LE(largest_difference(logits(path), logits(old_file.path())), 2e-5);
+}
+
 /// Prints the table of one backend, a row per architecture, and fails where a cell is neither "ok"
 /// nor "n.a.". `float32`: BackendOptions::float32. Tolerance: of the logits' range.
 inline void print_architecture_table(const std::string& backend, bool float32, double tolerance) {

@@ -21,6 +21,8 @@ struct Converted {
   DType dtype = DType::kF32;
   std::vector<float> values;
   std::string raw = {};  ///< not empty: written as it is
+  /// Not empty: written in equal parts of these names and types, as tensors of their own.
+  std::vector<std::pair<std::string, DType>> parts = {};
 };
 
 class RewrittenModel {
@@ -39,7 +41,19 @@ class RewrittenModel {
       if (change) {
         change(tensor, out);
       }
-      const std::vector<std::uint64_t> dims(tensor.shape.rbegin(), tensor.shape.rend());
+      std::vector<std::uint64_t> dims(tensor.shape.rbegin(), tensor.shape.rend());
+      if (!out.parts.empty()) {
+        dims.pop_back();
+        const std::size_t n = out.values.size() / out.parts.size();
+        for (std::size_t i = 0; i < out.parts.size(); ++i) {
+          const auto begin = out.values.begin() + static_cast<std::ptrdiff_t>(i * n);
+          const Converted part{out.parts[i].second,
+                               {begin, begin + static_cast<std::ptrdiff_t>(n)}};
+          writer.tensor(out.parts[i].first, dims, static_cast<std::uint32_t>(part.dtype),
+                        bytes(part));
+        }
+        continue;
+      }
       writer.tensor(tensor.name, dims, static_cast<std::uint32_t>(out.dtype), bytes(out));
     }
     if (!extra_tensor.empty()) {
