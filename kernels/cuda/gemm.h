@@ -63,6 +63,20 @@ class Gemm {
   };
   Status batched(const Batched& b);
 
+  /// F16 with float32 sums, `batch` products: out_i[m, n] = alpha · x_i[m, k] · w_i[n, k]ᵀ + beta ·
+  /// out_i. The arrays of pointers stand in device memory; strides in elements, those of x and w
+  /// multiples of 8, all pointers 16-byte aligned.
+  struct Pointers {
+    const void* const* x = nullptr;
+    const void* const* w = nullptr;
+    const void* const* out = nullptr;  ///< float32
+    int x_stride = 0, w_stride = 0, out_stride = 0;
+    int m = 0, n = 0, k = 0, batch = 1;
+    float alpha = 1.0F, beta = 0.0F;
+    bool w_transposed = false;  ///< w is [k, n] instead
+  };
+  Status batched(const Pointers& p);
+
  private:
   Gemm(const Launch& on, const Space& space, bool exact) : on_(on), space_(space), exact_(exact) {}
 
