@@ -340,6 +340,7 @@ Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& l
     LS_CHECK(prefill(request, logits, captured));
   }
   kv_len_ = request.position + static_cast<int>(request.ids.size());
+  written_ = std::min(context_, std::max(written_, kv_len_ + (faults_ != nullptr ? 1 : 0)));
   return {};
 }
 

@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/backend/backend.h"
@@ -118,6 +119,13 @@ class CudaBackend final : public Backend {
                       std::size_t stride, const std::stop_token& stop) const override;
   Status captured_row(const capture::TokenFrame& frame, int layer, int head,
                       std::span<float> out) const override;
+  Status inspect(std::int32_t id, int position, const capture::Request& request,
+                 const std::stop_token& stop, capture::PassCapture& captured) override;
+  Status head_logits(std::span<const float> residual, std::vector<float>& logits) override;
+  Result<bool> lens(std::span<const float> residual, std::vector<LensSummary>& rows) override;
+  [[nodiscard]] Result<capture::CacheStats> cache_stats() const override;
+  Status cache_slot(int layer, int kv_head, int slot, std::vector<float>& key,
+                    std::vector<float>& value) const override;
   [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
   [[nodiscard]] std::uint64_t row_bytes(int position) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
@@ -191,10 +199,12 @@ class CudaBackend final : public Backend {
                         float fill) const;
   Status keep_rows(float* whole, int rows, int n_keys, int stride, int begin, int n,
                    int keys_all) const;
-  void reset_capture(const ForwardRequest& request, capture::PassCapture& captured);
+  std::jthread reset_capture(const ForwardRequest& request, capture::PassCapture& captured);
   Status keep_attention(int layer, int begin, int rows, int stride, capture::PassCapture& captured);
   Status keep_attention_whole(int layer, int begin, int rows, int stride,
                               capture::PassCapture& captured) const;
+  Status norm_for_product(const float* x, const float* weight, int n,
+                          const kernels::cuda::DeviceMatrix& like, float* out);
   Status prefill_ffn_block(int layer, int n);
   Status prefill_logits(const ForwardRequest& request, std::vector<float>& logits,
                         capture::PassCapture& captured);
@@ -218,6 +228,11 @@ class CudaBackend final : public Backend {
   Status keep_decode_rows(capture::PassCapture& captured) const;
   [[nodiscard]] kernels::cuda::SoftmaxCapture softmax_capture(int layer, int begin,
                                                               capture::Tier tier) const;
+
+  // cuda_inspect.cpp
+  class Untouched;
+  Result<std::size_t> residual_rows(std::span<const float> residual) const;
+  Status head_product(std::span<const float> residual);
 
   // cuda_fault_pass.cpp, cuda_fault_weights.cpp
   Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
@@ -243,6 +258,7 @@ class CudaBackend final : public Backend {
   int batch_;
   int logit_rows_;
   int kv_len_ = 0;
+  int written_ = 0;  ///< slots that were ever written: what lies behind kv_len_ is stale
   std::string description_;
   kernels::cuda::HeadLayout heads_;
   kernels::cuda::RopeLayout rope_;

@@ -22,7 +22,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   const int n = static_cast<int>(request.ids.size());
   const bool summarise = request.capture.tier != Tier::kOff;
   const std::size_t slots = stats_slots();
-  reset_capture(request, captured);
+  std::jthread sizing = reset_capture(request, captured);
   LS_CHECK(place_pass_rows(captured));
   const kernels::cuda::StatsEntry* layer_entries = work_.entries + n_decode_entries_;
   const kernels::cuda::StatsEntry* wide_entries =
@@ -64,6 +64,9 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
       const int left = spec.n_layers - layer - 1;
       if (group.n == per_group || left == kLast || left == 0) {
         LS_CHECK(send_group(group, captured));
+        if (before.n > 0 && sizing.joinable()) {
+          sizing.join();
+        }
         LS_CHECK(take_group(before, captured));
         before = group;
         group = {layer + 1, 0, 1 - group.turn};
@@ -71,6 +74,9 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
     }
   }
   LS_CHECK(prefill_logits(request, logits, captured));
+  if (sizing.joinable()) {
+    sizing.join();
+  }
   LS_CHECK(take_group(before, captured));
   if (!summarise) {
     return {};
@@ -85,8 +91,7 @@ Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& req
   const DeviceLayer& w = weights_.layers[size(layer)];
   const LayerTaps& t = work_.prefill;
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
-  LS_CHECK(launch_rms_norm(on, x, w.attn_norm, n, spec.hidden, spec.norm_eps, t.attn_norm));
-  LS_CHECK(gemm_->set_input(t.attn_norm, n, w.qkv[0]));
+  LS_CHECK(norm_for_product(x, w.attn_norm, n, w.qkv[0], t.attn_norm));
   kernels::cuda::AppendStage append;
   append.raw[0] = t.q;
   append.raw[1] = t.k;
@@ -196,8 +201,15 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
                            request.position + begin));
       LS_CHECK(keep_rows(full_scores, rows, n_keys, stride, begin, n, keys_all));
     }
-    LS_CHECK(launch_softmax(on, work_.prefill_scores, spec.n_heads, rows, stride,
-                            request.position + begin, softmax_capture(layer, begin, tier)));
+    const bool short_rows = pairs && stride <= kernels::cuda::kMaxPairKeys;
+    const bool split = short_rows && tier < Tier::kFull;  // nobody wants the probabilities
+    if (short_rows) {
+      LS_CHECK(launch_pair_softmax(on, pair, request.position + begin, split,
+                                   softmax_capture(layer, begin, tier)));
+    } else {
+      LS_CHECK(launch_softmax(on, work_.prefill_scores, spec.n_heads, rows, stride,
+                              request.position + begin, softmax_capture(layer, begin, tier)));
+    }
     if (full_weights != nullptr) {
       LS_CHECK(keep_rows(full_weights, rows, n_keys, stride, begin, n, keys_all));
     }
@@ -205,7 +217,7 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
       LS_CHECK(keep_attention(layer, begin, rows, stride, captured));
     }
     if (pairs) {  // the probabilities are gone after it
-      LS_CHECK(pair_sums(on, *gemm_, pair));
+      LS_CHECK(pair_sums(on, *gemm_, pair, split));
     }
     for (int i = 0; i < products && !pairs; ++i) {
       sums.x = work_.prefill_scores + score_offset(i);
@@ -264,9 +276,10 @@ Status CudaBackend::keep_rows(float* whole, int rows, int n_keys, int stride, in
   return {};
 }
 
-/// As PassCapture::reset, but what is overwritten as a whole is not cleared (22 MB of statistics
-/// for 512 tokens of Llama-3-8B); the rows of the full tier are made by several threads.
-void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
+/// As PassCapture::reset, but memory for the statistics (22 MB for 512 tokens of Llama-3-8B) is
+/// taken by another thread while the GPU begins; it is there when the thread has been joined. The
+/// rows of the full tier are made by several threads.
+std::jthread CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
   const model::DecoderSpec& spec = model_->spec;
   const int n = static_cast<int>(request.ids.size());
   const Tier tier = request.capture.tier;
@@ -275,21 +288,23 @@ void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& capt
   captured.reset({}, request.position, n, spec.n_layers, spec.n_heads);
   captured.request = request.capture;
   if (tier == Tier::kOff) {
-    return;
+    return {};
   }
-  taps.resize(size(n) * stats_slots());
-  heads.resize(size(n) * size(n_rows()));
   captured.taps = std::move(taps);
   captured.heads = std::move(heads);
-  if (tier < Tier::kFull) {
-    return;
+  if (tier == Tier::kFull) {
+    captured.attention.resize(size(n));
+    pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t t = begin; t < end; ++t) {
+        captured.attention[t].resize(size(n_rows()) * (size(request.position) + t + 1));
+      }
+    });
   }
-  captured.attention.resize(size(n));
-  pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t t = begin; t < end; ++t) {
-      captured.attention[t].resize(size(n_rows()) * (size(request.position) + t + 1));
-    }
-  });
+  return std::jthread(
+      [&captured, n_taps = size(n) * stats_slots(), n_heads = size(n) * size(n_rows())] {
+        captured.taps.resize(n_taps);
+        captured.heads.resize(n_heads);
+      });
 }
 
 /// Probabilities of a chunk of queries to the rows of their tokens: as many heads at a time as half
@@ -350,17 +365,36 @@ Status CudaBackend::keep_attention_whole(int layer, int begin, int rows, int str
   return {};
 }
 
+/// out = rms_norm(x), ready to be multiplied with matrices like `like`.
+Status CudaBackend::norm_for_product(const float* x, const float* weight, int n,
+                                     const kernels::cuda::DeviceMatrix& like, float* out) {
+  const model::DecoderSpec& spec = model_->spec;
+  const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  if (gemm_->takes_f16(like) && kernels::cuda::takes_f16_rows(spec.hidden)) {
+    LS_CHECK(launch_rms_norm_f16(on, x, weight, n, spec.hidden, spec.norm_eps, out,
+                                 gemm_->f16_rows(like)));
+    gemm_->x_is_converted(out, n);
+    return {};
+  }
+  LS_CHECK(launch_rms_norm(on, x, weight, n, spec.hidden, spec.norm_eps, out));
+  return gemm_->set_input(out, n, like);
+}
+
 Status CudaBackend::prefill_ffn_block(int layer, int n) {
   const model::DecoderSpec& spec = model_->spec;
   const DeviceLayer& w = weights_.layers[size(layer)];
   const LayerTaps& t = work_.prefill;
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
-  LS_CHECK(launch_rms_norm(on, t.resid_mid, w.ffn_norm, n, spec.hidden, spec.norm_eps, t.ffn_norm));
-  LS_CHECK(gemm_->set_input(t.ffn_norm, n, w.gate));
+  LS_CHECK(norm_for_product(t.resid_mid, w.ffn_norm, n, w.gate, t.ffn_norm));
   LS_CHECK(gemm_->product(w.gate, t.gate));
   LS_CHECK(gemm_->product(w.up, t.up));
-  LS_CHECK(launch_swiglu(on, t.gate, t.up, gemm_->row_scale(), t.act, n, spec.ffn));
-  LS_CHECK(gemm_->set_input(t.act, n, w.down));
+  if (gemm_->takes_f16(w.down) && kernels::cuda::takes_f16_rows(spec.ffn)) {
+    LS_CHECK(launch_swiglu_f16(on, t.gate, t.up, t.act, n, spec.ffn, gemm_->f16_rows(w.down)));
+    gemm_->x_is_converted(t.act, n);
+  } else {
+    LS_CHECK(launch_swiglu(on, t.gate, t.up, gemm_->row_scale(), t.act, n, spec.ffn));
+    LS_CHECK(gemm_->set_input(t.act, n, w.down));
+  }
   LS_CHECK(gemm_->product(w.down, t.ffn_out));
   return launch_add_block(on, t.ffn_out, gemm_->row_scale(), nullptr, t.resid_mid, t.resid_out, n,
                           spec.hidden);

@@ -400,4 +400,32 @@ Status Generator::inspect(int position, const capture::Request& request,
                            captured);
 }
 
+Result<std::vector<backend::LensSummary>> Generator::lens(std::span<const float> residual,
+                                                          const std::stop_token& stop) {
+  std::vector<backend::LensSummary> rows;
+  LS_TRY(const bool summarised, backend_->lens(residual, rows));
+  if (summarised) {
+    return rows;
+  }
+  std::vector<float> logits;
+  LS_CHECK(backend_->head_logits(residual, logits));
+  const auto vocab = static_cast<std::size_t>(model_->spec.vocab_rows);
+  rows.assign(logits.size() / vocab, {});
+  for (std::size_t r = rows.size(); r-- > 0;) {
+    if (stop.stop_requested()) {
+      return cancelled_error();
+    }
+    const std::span<const float> values = std::span(logits).subspan(r * vocab, vocab);
+    rows[r].summary = sampler_.summarize(values);
+    const std::vector<capture::TopToken>& answer = rows.back().summary.top;
+    if (!answer.empty()) {
+      const float logit = values[static_cast<std::size_t>(answer.front().id)];
+      rows[r].final_logit = logit;
+      rows[r].final_rank = static_cast<std::int32_t>(
+          std::count_if(values.begin(), values.end(), [logit](float v) { return v > logit; }));
+    }
+  }
+  return rows;
+}
+
 }  // namespace layerscope::session

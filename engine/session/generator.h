@@ -72,6 +72,9 @@ class Generator {
   Status head_logits(std::span<const float> residual, std::vector<float>& logits) {
     return backend_->head_logits(residual, logits);
   }
+  /// The logit lens over residual rows [n, hidden].
+  Result<std::vector<backend::LensSummary>> lens(std::span<const float> residual,
+                                                 const std::stop_token& stop);
   [[nodiscard]] capture::LogitSummary summarize(std::span<const float> logits) const {
     return sampler_.summarize(logits);
   }

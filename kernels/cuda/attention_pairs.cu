@@ -12,42 +12,33 @@
 // once (67 MB, from L2).
 #include "kernels/cuda/attention_pairs.h"
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/pair.cuh"
 
 namespace layerscope::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kGroup = 8;               ///< values that are split together: 16 bytes of F16
-constexpr float kQueryScale = 0x1p-8F;  ///< queries up to 1.6e7 fit
+constexpr float kQueryScale = 0x1p-4F;  ///< queries up to 1e6 fit, and small ones keep 22 bits
 constexpr float kQueryLow = 0x1p11F;    ///< what the rounding of F16 leaves, made as large
-constexpr float kRowScale = 0x1p12F;    ///< probabilities, at most 1, away from F16's smallest
 
 unsigned blocks_for(std::size_t n) {
   const std::size_t blocks = (n + kThreads - 1) / kThreads;
   return static_cast<unsigned>(blocks < 65536 ? blocks : 65536);
 }
 
-/// high + low / low_scale = v · scale, but for 2⁻²² of it. What F16 cannot hold becomes Inf or NaN
-/// in `high` alone.
 __device__ __forceinline__ void split(const float (&v)[kGroup], float scale, float low_scale,
                                       uint4& high, uint4& low) {
-  union Bits {
-    __half values[kGroup];
-    uint4 bits;
-    __device__ Bits() : bits{} {}
-  };
-  Bits h;
-  Bits l;
+  __half h[kGroup];
+  __half l[kGroup];
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) {
-    const float scaled = v[i] * scale;
-    h.values[i] = __float2half_rn(scaled);
-    const float back = __half2float(h.values[i]);
-    l.values[i] = __float2half_rn(isfinite(back) ? (scaled - back) * low_scale : 0.0F);
+    split_pair(v[i], scale, low_scale, h[i], l[i]);
   }
-  high = h.bits;
-  low = l.bits;
+  high = {two_halves(h[0], h[1]), two_halves(h[2], h[3]), two_halves(h[4], h[5]),
+          two_halves(h[6], h[7])};
+  low = {two_halves(l[0], l[1]), two_halves(l[2], l[3]), two_halves(l[4], l[5]),
+         two_halves(l[6], l[7])};
 }
 
 __global__ void __launch_bounds__(kThreads) split_queries_kernel(const PairStage s) {
@@ -108,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) split_rows_kernel(float* scores, std
     const float4 b = at[1];
     const float v[kGroup] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
     auto* const to = reinterpret_cast<uint4*>(at);
-    split(v, kRowScale, 1.0F, to[0], to[1]);
+    split(v, kPairRowScale, 1.0F, to[0], to[1]);
   }
 }
 
@@ -154,11 +145,14 @@ Status pair_scores(Gemm& gemm, const PairStage& s, float scale) {
   return gemm.batched(p);
 }
 
-Status pair_sums(const Launch& on, Gemm& gemm, const PairStage& s) {
+Status pair_sums(const Launch& on, Gemm& gemm, const PairStage& s, bool split) {
   const std::size_t groups = static_cast<std::size_t>(s.heads.n_heads) *
                              static_cast<std::size_t>(s.n) *
                              static_cast<std::size_t>(s.score_stride / kGroup);
-  LS_CHECK(launch(on, split_rows_kernel, dim3(blocks_for(groups)), kThreads, 0, s.scores, groups));
+  if (!split) {
+    LS_CHECK(
+        launch(on, split_rows_kernel, dim3(blocks_for(groups)), kThreads, 0, s.scores, groups));
+  }
   Gemm::Pointers p;
   p.x = s.pointers + static_cast<std::size_t>(kPairScores) * s.heads.n_heads;
   p.x_stride = 2 * s.score_stride;
@@ -171,7 +165,7 @@ Status pair_sums(const Launch& on, Gemm& gemm, const PairStage& s) {
   p.n = s.heads.head_dim;
   p.k = 2 * s.score_stride;
   p.batch = s.heads.n_heads;
-  p.alpha = 1.0F / kRowScale;
+  p.alpha = 1.0F / kPairRowScale;
   return gemm.batched(p);
 }
 

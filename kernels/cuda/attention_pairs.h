@@ -1,6 +1,6 @@
 // Prefill attention of a chunk of queries over an F16 cache: products on the tensor cores that keep
 // 22 bits of queries and probabilities. In this order: launch_prepare_pairs, pair_scores, soft-max
-// of the scores in place, pair_sums.
+// of the scores in place (either one), pair_sums.
 #pragma once
 
 #include <cstddef>
@@ -49,8 +49,13 @@ std::size_t pair_queries_bytes(const HeadLayout& heads, int tokens);
 Status launch_prepare_pairs(const Launch& on, const PairStage& stage);
 /// scores = scale · q · keysᵀ, unmasked. Columns from n_keys to score_stride are left alone.
 Status pair_scores(Gemm& gemm, const PairStage& stage, float scale);
+/// Soft-max of the scores in place, where rows are no longer than kMaxPairKeys; token t sees keys
+/// [0, first + t]. `split`: as the pairs that pair_sums needs, else as probabilities.
+inline constexpr int kMaxPairKeys = 1024;
+Status launch_pair_softmax(const Launch& on, const PairStage& stage, int first, bool split,
+                           const SoftmaxCapture& capture);
 /// out = scores · values. The scores must be probabilities, 0 wherever a query does not look, up to
-/// score_stride; they are overwritten.
-Status pair_sums(const Launch& on, Gemm& gemm, const PairStage& stage);
+/// score_stride, and are overwritten; or `split` already.
+Status pair_sums(const Launch& on, Gemm& gemm, const PairStage& stage, bool split);
 
 }  // namespace layerscope::kernels::cuda

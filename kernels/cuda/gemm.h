@@ -11,6 +11,7 @@
 
 #include "engine/base/result.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/rows_f16.h"
 
 namespace layerscope::kernels::cuda {
 
@@ -39,6 +40,19 @@ class Gemm {
   /// Gives x[m, k] for the products that follow; `like` tells the type of their matrices. x must
   /// stay unchanged until then.
   Status set_input(const float* x, int m, const DeviceMatrix& like);
+
+  /// For kernels that leave x as F16 themselves: where to, then `x_is_converted` instead of
+  /// set_input. Only where the matrices take F16.
+  [[nodiscard]] bool takes_f16(const DeviceMatrix& like) const {
+    return !exact_ && like.dtype != DType::kF32 && like.dtype != DType::kBF16;
+  }
+  [[nodiscard]] F16Rows f16_rows(const DeviceMatrix& like) const {
+    return {space_.activations, like.stride, space_.row_scale};
+  }
+  void x_is_converted(const float* x, int m) {
+    x_ = x;
+    m_ = m;
+  }
 
   /// out[m, n] = x[m, k] · w[n, k]ᵀ; rows of `out` are w.rows apart and still have to be multiplied
   /// with row_scale().

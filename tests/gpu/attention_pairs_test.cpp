@@ -88,7 +88,7 @@ void check(const Shape& shape, float size_of_queries) {
   }
   ASSERT_TRUE(launch_softmax(launch_info(), scores.get(), n_heads, n, row, first, {}).ok());
   const auto probabilities = scores.read();
-  ASSERT_TRUE(pair_sums(launch_info(), *gemm.value(), s).ok());
+  ASSERT_TRUE(pair_sums(launch_info(), *gemm.value(), s, false).ok());
   const auto got = out.read();
   EXPECT_EQ(got.back(), kPoison);
   double worst_sum = 0.0;
@@ -116,6 +116,117 @@ void check(const Shape& shape, float size_of_queries) {
   // Of Σ|terms|: 2⁻²² for the pair, and float32's 2⁻²⁴ per addition on the way.
   EXPECT_LT(worst_score, 2e-6);
   EXPECT_LT(worst_sum, 2e-6);
+}
+
+/// Everything that soft-max leaves of a chunk.
+struct Left {
+  std::vector<float> scores, rows;
+  std::vector<RawHeadStats> stats;
+  std::vector<std::uint8_t> pooled;
+};
+
+/// The second of three layers of a capture; `pairs`: by launch_pair_softmax, else by
+/// launch_softmax.
+Left left_by(const PairStage& like, const std::vector<float>& values, int first, int bins,
+             bool pairs, bool split) {
+  const int n_rows = 3 * like.heads.n_heads;
+  const Device<float> scores(values);
+  const Device<RawHeadStats> stats(size(like.n * n_rows), RawHeadStats{});
+  const Device<std::uint8_t> pooled(size(like.n * n_rows * bins), std::uint8_t{7});
+  const int row_stride = (first + like.n + 3) / 4 * 4;
+  const Device<float> rows(size(like.n * n_rows * (row_stride + 1)), kPoison);
+  std::vector<RowPlace> places;
+  for (int t = 0; t < like.n; ++t) {  // one token is kept nowhere
+    const int stride = (first + t + 4) / 4 * 4;
+    places.push_back(t == 1 ? RowPlace{}
+                            : RowPlace{rows.get() + t * n_rows * (row_stride + 1), stride});
+  }
+  const Device<RowPlace> d_places(places);
+  PairStage s = like;
+  s.scores = scores.get();
+  const SoftmaxCapture capture{stats.get(), d_places.get(), pooled.get(),
+                               bins,        n_rows,         like.heads.n_heads};
+  const Status status = pairs ? launch_pair_softmax(launch_info(), s, first, split, capture)
+                              : launch_softmax(launch_info(), s.scores, s.heads.n_heads, s.n,
+                                               s.score_stride, first, capture);
+  EXPECT_TRUE(status.ok());
+  return {scores.read(), rows.read(), stats.read(), pooled.read()};
+}
+
+TEST(PairSoftmax, RowsAndWhatIsKept_AsThePlainOne) {
+  LS_NEEDS_GPU();
+  for (const auto& [n, first] : {std::pair{1, 0},
+                                 {5, 0},
+                                 {9, 1},
+                                 {33, 90},
+                                 {70, 300},
+                                 {6, 506},
+                                 {7, 1017},
+                                 {130, 0},
+                                 {64, 700}}) {
+    PairStage s;
+    s.heads = {3, 1, 8, 8, first + n, false};
+    s.n = n;
+    s.n_keys = first + n;
+    s.score_stride = pair_stride(s.n_keys);
+    const auto row = size(s.score_stride);
+    auto values = random_values(size(3 * n) * row, 5, 4.0F);
+    values[2 * row] = NAN;  // a row of NaN
+    if (n > 4) {
+      values[3 * row] = -INFINITY;  // a masked key
+    }
+    const int bins = first % 3 == 0 ? 48 : 64;
+    const Left plain = left_by(s, values, first, bins, false, false);
+    const Left fast = left_by(s, values, first, bins, true, false);
+    const Left split = left_by(s, values, first, bins, true, true);
+    const auto same = [](float a, float b, float tolerance) {
+      return std::isnan(a) ? std::isnan(b) : std::fabs(a - b) <= tolerance;
+    };
+    for (std::size_t i = 0; i < plain.scores.size(); ++i) {
+      ASSERT_TRUE(same(plain.scores[i], fast.scores[i], 1e-6F * plain.scores[i] + 1e-12F))
+          << n << " from " << first << " at " << i;
+    }
+    for (std::size_t i = 0; i < plain.stats.size(); ++i) {
+      const RawHeadStats& a = plain.stats[i];
+      const RawHeadStats& b = fast.stats[i];
+      ASSERT_TRUE(same(a.row_sum, b.row_sum, 2e-6F)) << a.row_sum << " " << b.row_sum;
+      ASSERT_TRUE(same(a.entropy, b.entropy, 2e-5F)) << a.entropy << " " << b.entropy;
+      ASSERT_TRUE(same(a.max, b.max, 1e-6F)) << a.max << " " << b.max;
+      ASSERT_EQ(a.argmax, b.argmax) << n << " from " << first << " at " << i;
+      ASSERT_TRUE(same(a.first, b.first, 1e-6F)) << a.first << " " << b.first;
+      ASSERT_TRUE(same(a.self, b.self, 1e-6F)) << a.self << " " << b.self;
+      ASSERT_TRUE(same(a.lse, b.lse, 1e-5F)) << a.lse << " " << b.lse;
+      ASSERT_EQ(0, std::memcmp(&b, &split.stats[i], sizeof(b)));
+    }
+    for (std::size_t i = 0; i < plain.pooled.size(); ++i) {
+      ASSERT_NEAR(plain.pooled[i], fast.pooled[i], 1) << n << " from " << first << " at " << i;
+    }
+    ASSERT_EQ(fast.pooled, split.pooled);
+    // Kept rows: the seen scores, bit for bit, and the log-sum-exps behind all rows of a token.
+    const std::size_t n_rows = 9;
+    const auto token_floats = n_rows * (size(first + n + 3) / 4 * 4 + 1);
+    for (int t = 0; t < n; ++t) {
+      const std::size_t stride = size(first + t + 4) / 4 * 4;
+      for (std::size_t r = 0; r < n_rows; ++r) {
+        for (std::size_t j = 0; j <= size(first + t); ++j) {
+          const std::size_t at = size(t) * token_floats + r * stride + j;
+          ASSERT_TRUE(same(plain.rows[at], fast.rows[at], 0.0F) || plain.rows[at] == fast.rows[at])
+              << "token " << t << " row " << r << " key " << j;
+        }
+        const std::size_t lse = size(t) * token_floats + n_rows * stride + r;
+        ASSERT_TRUE(same(plain.rows[lse], fast.rows[lse], 1e-5F)) << "token " << t << " row " << r;
+      }
+    }
+    // The pairs are those of the probabilities.
+    const auto* halves = reinterpret_cast<const std::uint16_t*>(split.scores.data());
+    for (std::size_t i = 0; i < fast.scores.size(); ++i) {
+      const std::size_t at = i / 8 * 16 + i % 8;
+      const float high = f16_to_f32(halves[at]);
+      const float low = f16_to_f32(halves[at + 8]);
+      ASSERT_TRUE(same(fast.scores[i] * 4096.0F, high + low, 4096.0F * fast.scores[i] * 0x1p-21F))
+          << n << " from " << first << " at " << i;
+    }
+  }
 }
 
 TEST_P(AttentionPairs, ScoresAndSums_KeepFloat32) {
