@@ -109,7 +109,7 @@ Status CudaBackend::inspect(std::int32_t id, int position, const capture::Reques
   again.capture = request;
   again.stop = stop;
   std::vector<float> logits;
-  const Status status = forward(again, logits, captured);
+  Status status = forward(again, logits, captured);
   steps_.clear();
   kv_len_ = kv_len;
   written_ = written;
@@ -118,9 +118,8 @@ Status CudaBackend::inspect(std::int32_t id, int position, const capture::Reques
   if (faults_ != nullptr) {
     faults_->stuck_slot = stuck;
   }
-  const Status back = kept.put_back();
-  LS_CHECK(status);
-  return back;
+  LS_CHECK(kept.put_back());
+  return status;
 }
 
 Result<std::size_t> CudaBackend::residual_rows(std::span<const float> residual) const {
@@ -138,7 +137,8 @@ Status CudaBackend::head_product(std::span<const float> residual) {
   const model::DecoderSpec& spec = model_->spec;
   const int rows = static_cast<int>(residual.size() / size(spec.hidden));
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
-  const DeviceWeights& weights = faults_ != nullptr ? faults_->weights : weights_;
+  const DeviceWeights* const edited = faults_ != nullptr ? &faults_->weights : nullptr;
+  const DeviceWeights& weights = edited != nullptr ? *edited : weights_;
   float* const x = work_.prefill.resid_out;
   LS_CUDA(cudaMemcpyAsync(x, residual.data(), residual.size_bytes(), cudaMemcpyHostToDevice,
                           on.stream));

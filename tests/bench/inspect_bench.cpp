@@ -34,6 +34,7 @@ session::Generator* generator(const std::string& backend) {
   }
   it->second = std::make_unique<session::Generator>(model, std::move(made).value());
   std::vector<std::int32_t> ids;
+  ids.reserve(kTokens);
   for (int i = 0; i < kTokens; ++i) {
     ids.push_back(i * 37 % model->tokenizer->n_tokens());
   }
@@ -57,7 +58,7 @@ void bm_inspect(benchmark::State& state, const std::string& backend) {
     state.SkipWithError("this backend is not available");
     return;
   }
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     benchmark::DoNotOptimize(inspected(*from).tensors.size());
   }
 }
@@ -75,7 +76,7 @@ void bm_lens(benchmark::State& state, const std::string& backend) {
       residual.insert(residual.end(), tensor.values.begin(), tensor.values.end());
     }
   }
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     const auto rows = from->lens(residual, {});
     if (!rows.ok()) {
       state.SkipWithError("the lens failed");
@@ -91,7 +92,7 @@ void bm_cache_stats(benchmark::State& state, const std::string& backend) {
     state.SkipWithError("this backend is not available");
     return;
   }
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     const auto stats = from->backend().cache_stats();
     if (!stats.ok()) {
       state.SkipWithError("the cache could not be read");

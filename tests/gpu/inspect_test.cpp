@@ -22,6 +22,7 @@ std::string path_of(const std::string& name) {
 
 std::vector<std::int32_t> some_ids(const model::Model& loaded, int n) {
   std::vector<std::int32_t> ids;
+  ids.reserve(static_cast<std::size_t>(n));
   for (int i = 0; i < n; ++i) {
     ids.push_back((i * 37 + 5) % loaded.tokenizer->n_tokens());
   }
