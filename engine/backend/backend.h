@@ -23,6 +23,13 @@
 
 namespace layerscope::backend {
 
+/// A row of the logit lens.
+struct LensSummary {
+  capture::LogitSummary summary;
+  float final_logit = 0.0F;      ///< of the token that the last row puts first
+  std::int32_t final_rank = -1;  ///< its place here, over all rows of the head; −1: there is none
+};
+
 /// A token that a backend chose.
 struct Chosen {
   std::int32_t id = -1;    ///< negative: the caller has to choose
@@ -97,6 +104,13 @@ class Backend {
   /// Final norm and output head of any residual rows [n, hidden]: `logits` becomes
   /// [n, vocab_rows]. Error (kUsage): this backend cannot do it.
   virtual Status head_logits(std::span<const float> residual, std::vector<float>& logits);
+
+  /// The same product, but only what the logit lens shows of its rows leaves the device. False:
+  /// this backend does not summarise (see `summarise_logits`); `head_logits` then has the rows.
+  virtual Result<bool> lens(std::span<const float> /*residual*/,
+                            std::vector<LensSummary>& /*rows*/) {
+    return false;
+  }
 
   /// What the cache holds, every slot that was ever written. Error (kUsage): this backend cannot
   /// read its cache out.

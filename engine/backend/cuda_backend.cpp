@@ -20,6 +20,7 @@ namespace {
 constexpr int kBatch = 512;
 constexpr int kLogitRows = 64;
 constexpr std::size_t kBounceBytes = std::size_t{32} << 20U;
+constexpr std::size_t kGroupBytes = std::size_t{16} << 20U;
 constexpr std::size_t kMargin = std::size_t{256} << 20U;  ///< for the driver and its kernels
 
 double gib(std::size_t bytes) { return static_cast<double>(bytes) / (1U << 30U); }
@@ -216,9 +217,8 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
   queries_ = reinterpret_cast<float*>(values_ + kv_bytes);
   LS_CHECK(place_rows(options, free - weights - caches - measure.used() - kMargin));
   LS_TRY(gemm_, Gemm::create(on_, work_.gemm, float32_));
-  LS_TRY(bounce_, PinnedBuffer::create(std::max(
-                      kBounceBytes, 2 * size(batch_) * size(heads_.n_heads) *
-                                        (sizeof(kernels::cuda::RawHeadStats) + size(bins_)))));
+  LS_TRY(bounce_, PinnedBuffer::create(kBounceBytes));
+  LS_TRY(groups_, PinnedBuffer::create(std::max(kGroupBytes, 2 * size(batch_) * layer_bytes())));
   LS_TRY(copy_stream_, create_stream());
   for (std::size_t i = 0; i < group_ready_.size(); ++i) {
     LS_TRY(group_ready_[i], create_event());
@@ -300,10 +300,16 @@ Work CudaBackend::place_work(Planner& planner) const {
   w.arrived = planner.take<unsigned>(size(heads_.n_kv_heads * attention_groups(heads_)));
   w.history = planner.take<std::int32_t>(size(context_));
   w.results = planner.take<std::byte>(results_layout().bytes);
-  w.prefill_scores = planner.take<float>(
-      std::max(size(spec.n_heads) * size(context_),
-               std::min(kScoreFloats, size(spec.n_heads) * batch * size(context_))));
-  if (!float32_) {
+  // Rows of scores are filled up to 8.
+  const std::size_t score_row = size(kernels::cuda::pair_stride(context_));
+  w.prefill_scores =
+      planner.take<float>(std::max(size(spec.n_heads) * score_row,
+                                   std::min(kScoreFloats, size(spec.n_heads) * batch * score_row)));
+  if (kernels::cuda::takes_pairs(heads_)) {
+    w.q_pair = planner.take<std::byte>(kernels::cuda::pair_queries_bytes(heads_, batch_));
+    w.value_pair = planner.take<std::byte>(kernels::cuda::pair_values_bytes(heads_));
+    w.pair_pointers = planner.take<const void*>(size(kernels::cuda::kPairPointers * spec.n_heads));
+  } else if (!float32_) {
     const std::size_t rows = size(heads_.n_kv_heads) * size(context_) * size(heads_.head_stride);
     w.keys_f32 = planner.take<float>(rows);
     w.values_f32 = planner.take<float>(rows);
@@ -390,6 +396,7 @@ Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& l
     LS_CHECK(prefill(request, logits, captured));
   }
   kv_len_ = request.position + static_cast<int>(request.ids.size());
+  written_ = std::min(context_, std::max(written_, kv_len_ + (faults_ != nullptr ? 1 : 0)));
   return {};
 }
 

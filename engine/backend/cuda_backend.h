@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/backend/backend.h"
@@ -26,6 +27,7 @@
 #include "engine/backend/cuda_weights.h"
 #include "engine/backend/row_arena.h"
 #include "engine/base/thread_pool.h"
+#include "kernels/cuda/attention_pairs.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/plain_ops.h"
@@ -44,28 +46,30 @@ struct LayerTaps {
 
 /// Work space in device memory.
 struct Work {
-  kernels::cuda::StepState* state;         ///< of the token being decoded
-  std::int32_t* ids;                       ///< [batch]
-  std::int32_t* position;                  ///< of ids[0]
-  float* cos_sin;                          ///< [batch, rope_dim]
-  float* cos_sin_windowed;                 ///< likewise, of windowed layers with their own base
-  float *zeros, *sink;                     ///< [widest]: no residual, an output that nobody reads
-  float* expert_out;                       ///< [batch, used experts, hidden]
-  std::int32_t* expert_order;              ///< prefill: [batch · used experts]
-  float *grouped_in, *grouped_out;         ///< prefill: [batch · used experts, hidden or ffn]
-  float* embedding;                        ///< [hidden], decode
-  float* final_norm;                       ///< [batch, hidden]
-  float* logits;                           ///< [logit_rows, vocab_rows]
-  std::vector<LayerTaps> decode;           ///< per layer, one token
-  LayerTaps prefill;                       ///< one layer, batch tokens
-  float* scores;                           ///< decode: [layers, heads, context] and log-sum-exps
-  float* lse;                              ///< decode: [layers, heads]
-  float* parts;                            ///< decode: partial sums of the splits
-  unsigned* arrived;                       ///< decode: [kv_heads · groups]
-  std::int32_t* history;                   ///< [context], tokens by position
-  std::byte* results;                      ///< decode: see StepResults
-  float* prefill_scores;                   ///< [heads, chunk of tokens, keys]
-  float *keys_f32, *values_f32;            ///< [kv_heads, keys, head_stride], with an F16 cache
+  kernels::cuda::StepState* state;  ///< of the token being decoded
+  std::int32_t* ids;                ///< [batch]
+  std::int32_t* position;           ///< of ids[0]
+  float* cos_sin;                   ///< [batch, rope_dim]
+  float* cos_sin_windowed;          ///< likewise, of windowed layers with their own base
+  float *zeros, *sink;              ///< [widest]: no residual, an output that nobody reads
+  float* expert_out;                ///< [batch, used experts, hidden]
+  std::int32_t* expert_order;       ///< prefill: [batch · used experts]
+  float *grouped_in, *grouped_out;  ///< prefill: [batch · used experts, hidden or ffn]
+  float* embedding;                 ///< [hidden], decode
+  float* final_norm;                ///< [batch, hidden]
+  float* logits;                    ///< [logit_rows, vocab_rows]
+  std::vector<LayerTaps> decode;    ///< per layer, one token
+  LayerTaps prefill;                ///< one layer, batch tokens
+  float* scores;                    ///< decode: [layers, heads, context] and log-sum-exps
+  float* lse;                       ///< decode: [layers, heads]
+  float* parts;                     ///< decode: partial sums of the splits
+  unsigned* arrived;                ///< decode: [kv_heads · groups]
+  std::int32_t* history;            ///< [context], tokens by position
+  std::byte* results;               ///< decode: see StepResults
+  float* prefill_scores;            ///< [heads, chunk of tokens, keys]
+  float *keys_f32, *values_f32;     ///< [kv_heads, keys, head_stride]; F16 cache, no pairs
+  std::byte *q_pair, *value_pair;   ///< see PairStage, as the next; null where not taken
+  const void** pair_pointers;
   kernels::cuda::RawStats* stats;          ///< prefill: [batch][(layers + 1) · taps]
   kernels::cuda::FinishedStats* finished;  ///< the same, as the host keeps them
   kernels::cuda::RawHeadStats* heads;      ///< prefill: [batch][layers][heads]
@@ -124,6 +128,13 @@ class CudaBackend final : public Backend {
                       std::size_t stride, const std::stop_token& stop) const override;
   Status captured_row(const capture::TokenFrame& frame, int layer, int head,
                       std::span<float> out) const override;
+  Status inspect(std::int32_t id, int position, const capture::Request& request,
+                 const std::stop_token& stop, capture::PassCapture& captured) override;
+  Status head_logits(std::span<const float> residual, std::vector<float>& logits) override;
+  Result<bool> lens(std::span<const float> residual, std::vector<LensSummary>& rows) override;
+  [[nodiscard]] Result<capture::CacheStats> cache_stats() const override;
+  Status cache_slot(int layer, int kv_head, int slot, std::vector<float>& key,
+                    std::vector<float>& value) const override;
   [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
   [[nodiscard]] std::uint64_t row_bytes(int position) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
@@ -195,25 +206,31 @@ class CudaBackend final : public Backend {
                  capture::PassCapture& captured);
   Status prefill_attention_block(int layer, const ForwardRequest& request, const float* x,
                                  capture::PassCapture& captured);
-  /// Layers whose attention statistics and pooled rows travel to the host together, while the GPU
-  /// computes the next ones.
+  /// Layers whose statistics and pooled rows travel to the host together, while the GPU computes
+  /// the next ones.
   struct Group {
     int first = 0;
     int n = 0;
     std::size_t turn = 0;  ///< which half of the page-locked buffer
   };
+  [[nodiscard]] std::size_t layer_bytes() const;
   [[nodiscard]] int group_layers(int n_tokens) const;
   Status send_group(const Group& group, const capture::PassCapture& captured);
   Status take_group(const Group& group, capture::PassCapture& captured);
   Status finish_prefill(capture::PassCapture& captured);
   Status prefill_attend(int layer, const ForwardRequest& request, capture::PassCapture& captured);
+  [[nodiscard]] kernels::cuda::PairStage pair_stage(int layer, int begin, int rows,
+                                                    int n_keys) const;
   float* full_attention(capture::PassCapture& captured, capture::Tap tap, int layer, int keys,
                         float fill) const;
-  Status keep_rows(float* whole, int rows, int n_keys, int begin, int n, int keys_all) const;
-  void reset_capture(const ForwardRequest& request, capture::PassCapture& captured);
-  Status keep_attention(int layer, int begin, int rows, int n_keys, capture::PassCapture& captured);
-  Status keep_attention_whole(int layer, int begin, int rows, int n_keys,
+  Status keep_rows(float* whole, int rows, int n_keys, int stride, int begin, int n,
+                   int keys_all) const;
+  std::jthread reset_capture(const ForwardRequest& request, capture::PassCapture& captured);
+  Status keep_attention(int layer, int begin, int rows, int stride, capture::PassCapture& captured);
+  Status keep_attention_whole(int layer, int begin, int rows, int stride,
                               capture::PassCapture& captured) const;
+  Status norm_for_product(const float* x, const float* weight, int n,
+                          const kernels::cuda::DeviceMatrix& like, float* out);
   Status prefill_ffn_block(int layer, int n);
   Status prefill_logits(const ForwardRequest& request, std::vector<float>& logits,
                         capture::PassCapture& captured);
@@ -237,6 +254,11 @@ class CudaBackend final : public Backend {
   Status keep_decode_rows(capture::PassCapture& captured) const;
   [[nodiscard]] kernels::cuda::SoftmaxCapture softmax_capture(int layer, int begin,
                                                               capture::Tier tier) const;
+
+  // cuda_inspect.cpp
+  class Untouched;
+  Result<std::size_t> residual_rows(std::span<const float> residual) const;
+  Status head_product(std::span<const float> residual);
 
   // cuda_fault_pass.cpp, cuda_fault_weights.cpp
   Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
@@ -262,6 +284,7 @@ class CudaBackend final : public Backend {
   int batch_;
   int logit_rows_;
   int kv_len_ = 0;
+  int written_ = 0;  ///< slots that were ever written: what lies behind kv_len_ is stale
   std::string description_;
   kernels::cuda::HeadLayout heads_;
   kernels::cuda::RopeLayout rope_;
@@ -284,6 +307,7 @@ class CudaBackend final : public Backend {
   mutable ThreadPool pool_;               ///< for copies on the host
   mutable std::vector<float> host_rows_;  ///< attention rows on their way to the capture
   PinnedBuffer bounce_;                   ///< for downloads of any size
+  PinnedBuffer groups_;                   ///< two groups of a prefill pass, see Group
   PinnedBuffer step_;                     ///< rings of StepState and of results; logits
   /// By number of splits · chunk, tier, and how the next token is chosen.
   std::map<std::array<int, 3>, GraphExec> graphs_;

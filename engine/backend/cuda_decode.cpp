@@ -272,6 +272,7 @@ Status CudaBackend::begin_step(Step step) {
   ++next_step_;
   LS_CUDA(cudaEventRecord(step_done_[at].get(), on_.stream));
   logits_position_ = step.position;
+  written_ = std::max(written_, step.position + 1);
   steps_.push_back(std::move(step));
   return {};
 }

@@ -22,7 +22,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   const int n = static_cast<int>(request.ids.size());
   const bool summarise = request.capture.tier != Tier::kOff;
   const std::size_t slots = stats_slots();
-  reset_capture(request, captured);
+  std::jthread sizing = reset_capture(request, captured);
   LS_CHECK(place_pass_rows(captured));
   const kernels::cuda::StatsEntry* layer_entries = work_.entries + n_decode_entries_;
   const kernels::cuda::StatsEntry* wide_entries =
@@ -50,7 +50,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   Group before;
   for (int layer = 0; layer < spec.n_layers; ++layer) {
     if (request.stop.stop_requested()) {
-      LS_CUDA(cudaStreamSynchronize(copy_stream_.get()));  // it writes to the buffer of downloads
+      LS_CUDA(cudaStreamSynchronize(copy_stream_.get()));  // the next pass uses its buffer
       return cancelled_error();
     }
     LS_CHECK(prefill_attention_block(layer, request, t.resid_out, captured));
@@ -61,20 +61,25 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
                                 static_cast<int>(slots)));
       LS_CHECK(keep_layer_taps(captured, layer, t));
       ++group.n;
-      if (group.n == per_group || layer + 1 == spec.n_layers) {
+      // Few layers in the last group: nothing hides its delivery.
+      constexpr int kLast = 2;
+      const int left = spec.n_layers - layer - 1;
+      if (group.n == per_group || left == kLast || left == 0) {
         LS_CHECK(send_group(group, captured));
+        if (before.n > 0 && sizing.joinable()) {
+          sizing.join();
+        }
         LS_CHECK(take_group(before, captured));
         before = group;
-        if (request.capture.tier == Tier::kFull) {  // whole tensors come through the same buffer
-          LS_CHECK(take_group(before, captured));
-          before = {};
-        }
         group = {layer + 1, 0, 1 - group.turn};
       }
     }
   }
-  LS_CHECK(take_group(before, captured));
   LS_CHECK(prefill_logits(request, logits, captured));
+  if (sizing.joinable()) {
+    sizing.join();
+  }
+  LS_CHECK(take_group(before, captured));
   if (!summarise) {
     return {};
   }
@@ -98,8 +103,7 @@ Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& req
     LS_CHECK(stages.post_norm(Tap::kAttnOut, layer));
     return stages.add(Tap::kAttnOut, x, t.resid_mid);
   }
-  LS_CHECK(launch_rms_norm(on, x, w.attn_norm, n, spec.hidden, spec.norm_eps, t.attn_norm));
-  LS_CHECK(gemm_->set_input(t.attn_norm, n, w.qkv[0]));
+  LS_CHECK(norm_for_product(x, w.attn_norm, n, w.qkv[0], t.attn_norm));
   kernels::cuda::AppendStage append;
   append.raw[0] = t.q;
   append.raw[1] = t.k;
@@ -138,7 +142,8 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
   const auto* keys = static_cast<const float*>(cache.keys);
   const auto* values = static_cast<const float*>(cache.values);
   std::ptrdiff_t kv_batch = static_cast<std::ptrdiff_t>(context_) * heads_.head_stride;
-  if (!float32_) {
+  const bool pairs = kernels::cuda::takes_pairs(heads_);
+  if (!float32_ && !pairs) {
     LS_CHECK(launch_cache_to_f32(on, cache.keys, heads_, keys_all, work_.keys_f32));
     LS_CHECK(launch_cache_to_f32(on, cache.values, heads_, keys_all, work_.values_f32));
     keys = work_.keys_f32;
@@ -153,18 +158,20 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
   float* full_weights = full_attention(captured, Tap::kAttnWeights, layer, keys_all, 0.0F);
   const std::size_t room =
       std::min(kScoreFloats, size(spec.n_heads) * size(batch_) * size(context_));
-  const int chunk = static_cast<int>(
-      std::clamp<std::size_t>(room / (size(spec.n_heads) * size(keys_all)), 1, size(n)));
+  const std::size_t widest = size(spec.n_heads) * size(kernels::cuda::pair_stride(keys_all));
+  const int chunk = static_cast<int>(std::clamp<std::size_t>(room / widest, 1, size(n)));
   for (int begin = 0; begin < n; begin += chunk) {
     const int rows = std::min(chunk, n - begin);
     const int n_keys = request.position + begin + rows;
+    const int stride = kernels::cuda::pair_stride(n_keys);
+    const kernels::cuda::PairStage pair = pair_stage(layer, begin, rows, n_keys);
     kernels::cuda::Gemm::Batched scores;
     scores.x_stride = spec.q_width();
     scores.x_batch = by_kv ? q_step : spec.head_dim;
     scores.w_batch = by_kv ? kv_batch : 0;
     scores.w_stride = heads_.head_stride;
-    scores.out_stride = n_keys;
-    const std::ptrdiff_t head_scores = static_cast<std::ptrdiff_t>(rows) * n_keys;
+    scores.out_stride = stride;
+    const std::ptrdiff_t head_scores = static_cast<std::ptrdiff_t>(rows) * stride;
     scores.out_batch = by_kv ? per_kv * head_scores : head_scores;
     scores.m = rows;
     scores.n = n_keys;
@@ -172,7 +179,7 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
     scores.batch = by_kv ? spec.n_kv_heads : per_kv;
     scores.alpha = spec.attention_scale;
     kernels::cuda::Gemm::Batched sums;
-    sums.x_stride = n_keys;
+    sums.x_stride = stride;
     sums.x_batch = scores.out_batch;
     sums.w_stride = heads_.head_stride;
     sums.w_transposed = true;
@@ -191,37 +198,68 @@ Status CudaBackend::prefill_attend(int layer, const ForwardRequest& request,
     const auto score_offset = [&](int i) {
       return std::ptrdiff_t{i} * (by_kv ? 1 : per_kv) * head_scores;
     };
-    for (int i = 0; i < products; ++i) {
+    if (pairs) {
+      LS_CHECK(launch_prepare_pairs(on, pair));
+      LS_CHECK(pair_scores(*gemm_, pair, spec.attention_scale));
+    }
+    for (int i = 0; i < products && !pairs; ++i) {
       scores.x = t.q_rope + q_offset(i);
       scores.w = keys + (by_kv ? 0 : i * kv_batch);
       scores.out = work_.prefill_scores + score_offset(i);
       LS_CHECK(gemm_->batched(scores));
     }
     if (const kernels::cuda::ScoreRules rules = rules_of(layer); rules.any()) {
-      LS_CHECK(launch_rule_scores(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
+      LS_CHECK(launch_rule_scores(on, work_.prefill_scores, spec.n_heads, rows, stride,
                                   request.position + begin, rules));
     }
     if (full_scores != nullptr) {
-      LS_CHECK(launch_mask(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
+      LS_CHECK(launch_mask(on, work_.prefill_scores, spec.n_heads, rows, stride,
                            request.position + begin));
-      LS_CHECK(keep_rows(full_scores, rows, n_keys, begin, n, keys_all));
+      LS_CHECK(keep_rows(full_scores, rows, n_keys, stride, begin, n, keys_all));
     }
-    LS_CHECK(launch_softmax(on, work_.prefill_scores, spec.n_heads, rows, n_keys,
-                            request.position + begin, softmax_capture(layer, begin, tier)));
-    for (int i = 0; i < products; ++i) {
+    const bool short_rows = pairs && stride <= kernels::cuda::kMaxPairKeys;
+    const bool split = short_rows && tier < Tier::kFull;  // nobody wants the probabilities
+    if (short_rows) {
+      LS_CHECK(launch_pair_softmax(on, pair, request.position + begin, split,
+                                   softmax_capture(layer, begin, tier)));
+    } else {
+      LS_CHECK(launch_softmax(on, work_.prefill_scores, spec.n_heads, rows, stride,
+                              request.position + begin, softmax_capture(layer, begin, tier)));
+    }
+    if (full_weights != nullptr) {
+      LS_CHECK(keep_rows(full_weights, rows, n_keys, stride, begin, n, keys_all));
+    }
+    if (tier == Tier::kFull) {
+      LS_CHECK(keep_attention(layer, begin, rows, stride, captured));
+    }
+    if (pairs) {  // the probabilities are gone after it
+      LS_CHECK(pair_sums(on, *gemm_, pair, split));
+    }
+    for (int i = 0; i < products && !pairs; ++i) {
       sums.x = work_.prefill_scores + score_offset(i);
       sums.w = values + (by_kv ? 0 : i * kv_batch);
       sums.out = t.context + q_offset(i);
       LS_CHECK(gemm_->batched(sums));
     }
-    if (full_weights != nullptr) {
-      LS_CHECK(keep_rows(full_weights, rows, n_keys, begin, n, keys_all));
-    }
-    if (tier == Tier::kFull) {
-      LS_CHECK(keep_attention(layer, begin, rows, n_keys, captured));
-    }
   }
   return {};
+}
+
+kernels::cuda::PairStage CudaBackend::pair_stage(int layer, int begin, int rows, int n_keys) const {
+  const std::size_t first = size(begin) * size(model_->spec.q_width());
+  kernels::cuda::PairStage s;
+  s.heads = heads_;
+  s.cache = layer_cache(layer);
+  s.q = work_.prefill.q_rope + first;
+  s.n = rows;
+  s.n_keys = n_keys;
+  s.scores = work_.prefill_scores;
+  s.score_stride = kernels::cuda::pair_stride(n_keys);
+  s.out = work_.prefill.context + first;
+  s.q_pair = work_.q_pair;
+  s.value_pair = work_.value_pair;
+  s.pointers = work_.pair_pointers;
+  return s;
 }
 
 float* CudaBackend::full_attention(PassCapture& captured, Tap tap, int layer, int keys,
@@ -240,23 +278,24 @@ float* CudaBackend::full_attention(PassCapture& captured, Tap tap, int layer, in
 }
 
 /// Rows [begin, begin + rows) of every head into a whole [heads, n, keys_all] tensor.
-Status CudaBackend::keep_rows(float* whole, int rows, int n_keys, int begin, int n,
+Status CudaBackend::keep_rows(float* whole, int rows, int n_keys, int stride, int begin, int n,
                               int keys_all) const {
-  host_rows_.resize(size(model_->spec.n_heads) * size(rows) * size(n_keys));
+  host_rows_.resize(size(model_->spec.n_heads) * size(rows) * size(stride));
   LS_CHECK(download(host_rows_.data(), work_.prefill_scores, host_rows_.size() * sizeof(float)));
   for (std::size_t h = 0; h < size(model_->spec.n_heads); ++h) {
     for (std::size_t r = 0; r < size(rows); ++r) {
       std::memcpy(whole + (h * size(n) + size(begin) + r) * size(keys_all),
-                  host_rows_.data() + (h * size(rows) + r) * size(n_keys),
+                  host_rows_.data() + (h * size(rows) + r) * size(stride),
                   size(n_keys) * sizeof(float));
     }
   }
   return {};
 }
 
-/// As PassCapture::reset, but what is overwritten as a whole is not cleared (22 MB of statistics
-/// for 512 tokens of Llama-3-8B); the rows of the full tier are made by several threads.
-void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
+/// As PassCapture::reset, but memory for the statistics (22 MB for 512 tokens of Llama-3-8B) is
+/// taken by another thread while the GPU begins; it is there when the thread has been joined. The
+/// rows of the full tier are made by several threads.
+std::jthread CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& captured) {
   const model::DecoderSpec& spec = model_->spec;
   const int n = static_cast<int>(request.ids.size());
   const Tier tier = request.capture.tier;
@@ -265,33 +304,35 @@ void CudaBackend::reset_capture(const ForwardRequest& request, PassCapture& capt
   captured.reset({}, request.position, n, spec.n_layers, spec.n_heads);
   captured.request = request.capture;
   if (tier == Tier::kOff) {
-    return;
+    return {};
   }
-  taps.resize(size(n) * stats_slots());
-  heads.resize(size(n) * size(n_rows()));
   captured.taps = std::move(taps);
   captured.heads = std::move(heads);
-  if (tier < Tier::kFull) {
-    return;
+  if (tier == Tier::kFull) {
+    captured.attention.resize(size(n));
+    pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t t = begin; t < end; ++t) {
+        captured.attention[t].resize(size(n_rows()) * (size(request.position) + t + 1));
+      }
+    });
   }
-  captured.attention.resize(size(n));
-  pool_.run_ranges(size(n), 8, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t t = begin; t < end; ++t) {
-      captured.attention[t].resize(size(n_rows()) * (size(request.position) + t + 1));
-    }
-  });
+  return std::jthread(
+      [&captured, n_taps = size(n) * stats_slots(), n_heads = size(n) * size(n_rows())] {
+        captured.taps.resize(n_taps);
+        captured.heads.resize(n_heads);
+      });
 }
 
 /// Probabilities of a chunk of queries to the rows of their tokens: as many heads at a time as half
 /// of the page-locked buffer holds, the copy of one part running while the other is spread.
-Status CudaBackend::keep_attention(int layer, int begin, int rows, int n_keys,
+Status CudaBackend::keep_attention(int layer, int begin, int rows, int stride,
                                    PassCapture& captured) {
   const std::size_t heads = size(model_->spec.n_heads);
-  const std::size_t head_floats = size(rows) * size(n_keys);
+  const std::size_t head_floats = size(rows) * size(stride);
   const std::size_t half = bounce_.bytes() / 2 / sizeof(float);
   const std::size_t heads_at_once = std::min(heads, half / head_floats);
   if (heads_at_once == 0) {
-    return keep_attention_whole(layer, begin, rows, n_keys, captured);
+    return keep_attention_whole(layer, begin, rows, stride, captured);
   }
   auto* buffer = reinterpret_cast<float*>(bounce_.data());
   const auto fetch = [&](std::size_t first, std::size_t turn) -> Status {
@@ -315,7 +356,7 @@ Status CudaBackend::keep_attention(int layer, int begin, int rows, int n_keys,
         float* out =
             captured.attention[size(begin) + r].data() + (size(layer) * heads + first) * seen;
         for (std::size_t h = 0; h < n; ++h) {
-          std::memcpy(out + h * seen, from + (h * size(rows) + r) * size(n_keys),
+          std::memcpy(out + h * seen, from + (h * size(rows) + r) * size(stride),
                       seen * sizeof(float));
         }
       }
@@ -324,20 +365,35 @@ Status CudaBackend::keep_attention(int layer, int begin, int rows, int n_keys,
   return {};
 }
 
-Status CudaBackend::keep_attention_whole(int layer, int begin, int rows, int n_keys,
+Status CudaBackend::keep_attention_whole(int layer, int begin, int rows, int stride,
                                          PassCapture& captured) const {
   const std::size_t heads = size(model_->spec.n_heads);
-  host_rows_.resize(heads * size(rows) * size(n_keys));
+  host_rows_.resize(heads * size(rows) * size(stride));
   LS_CHECK(download(host_rows_.data(), work_.prefill_scores, host_rows_.size() * sizeof(float)));
   for (std::size_t r = 0; r < size(rows); ++r) {
     const std::size_t seen = size(captured.first_position + begin) + r + 1;
     float* out = captured.attention[size(begin) + r].data() + size(layer) * heads * seen;
     for (std::size_t h = 0; h < heads; ++h) {
-      std::memcpy(out + h * seen, host_rows_.data() + (h * size(rows) + r) * size(n_keys),
+      std::memcpy(out + h * seen, host_rows_.data() + (h * size(rows) + r) * size(stride),
                   seen * sizeof(float));
     }
   }
   return {};
+}
+
+/// out = rms_norm(x), ready to be multiplied with matrices like `like`.
+Status CudaBackend::norm_for_product(const float* x, const float* weight, int n,
+                                     const kernels::cuda::DeviceMatrix& like, float* out) {
+  const model::DecoderSpec& spec = model_->spec;
+  const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
+  if (gemm_->takes_f16(like) && kernels::cuda::takes_f16_rows(spec.hidden)) {
+    LS_CHECK(launch_rms_norm_f16(on, x, weight, n, spec.hidden, spec.norm_eps, out,
+                                 gemm_->f16_rows(like)));
+    gemm_->x_is_converted(out, n);
+    return {};
+  }
+  LS_CHECK(launch_rms_norm(on, x, weight, n, spec.hidden, spec.norm_eps, out));
+  return gemm_->set_input(out, n, like);
 }
 
 Status CudaBackend::prefill_ffn_block(int layer, int n) {
@@ -353,12 +409,16 @@ Status CudaBackend::prefill_ffn_block(int layer, int n) {
   }
   const float* in =
       spec.parallel ? t.resid_out : t.resid_mid;  // what entered the layer, or the sum
-  LS_CHECK(launch_rms_norm(on, in, w.ffn_norm, n, spec.hidden, spec.norm_eps, t.ffn_norm));
-  LS_CHECK(gemm_->set_input(t.ffn_norm, n, w.gate));
+  LS_CHECK(norm_for_product(in, w.ffn_norm, n, w.gate, t.ffn_norm));
   LS_CHECK(gemm_->product(w.gate, t.gate));
   LS_CHECK(gemm_->product(w.up, t.up));
-  LS_CHECK(launch_swiglu(on, t.gate, t.up, gemm_->row_scale(), t.act, n, spec.ffn));
-  LS_CHECK(gemm_->set_input(t.act, n, w.down));
+  if (gemm_->takes_f16(w.down) && kernels::cuda::takes_f16_rows(spec.ffn)) {
+    LS_CHECK(launch_swiglu_f16(on, t.gate, t.up, t.act, n, spec.ffn, gemm_->f16_rows(w.down)));
+    gemm_->x_is_converted(t.act, n);
+  } else {
+    LS_CHECK(launch_swiglu(on, t.gate, t.up, gemm_->row_scale(), t.act, n, spec.ffn));
+    LS_CHECK(gemm_->set_input(t.act, n, w.down));
+  }
   LS_CHECK(gemm_->product(w.down, t.ffn_out));
   return launch_add_block(on, t.ffn_out, gemm_->row_scale(), w.down_bias, t.resid_mid, t.resid_out,
                           n, spec.hidden);

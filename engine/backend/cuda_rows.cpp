@@ -158,32 +158,47 @@ kernels::cuda::SoftmaxCapture CudaBackend::softmax_capture(int layer, int begin,
   return c;
 }
 
+/// What one layer of a pass sends to the host, per token.
+std::size_t CudaBackend::layer_bytes() const {
+  return size(model_->spec.n_heads) * (sizeof(kernels::cuda::RawHeadStats) + size(bins_)) +
+         capture::kNumTaps * sizeof(capture::TapStats);
+}
+
 int CudaBackend::group_layers(int n_tokens) const {
-  const std::size_t layer = size(n_tokens) * size(model_->spec.n_heads) *
-                            (sizeof(kernels::cuda::RawHeadStats) + size(bins_));
-  const std::size_t fit = bounce_.bytes() / 2 / layer;
+  const std::size_t fit = groups_.bytes() / 2 / (size(n_tokens) * layer_bytes());
   return static_cast<int>(std::clamp<std::size_t>(fit, 1, size((model_->spec.n_layers + 3) / 4)));
 }
 
-/// Enqueues the copy of a group's results, beside the computation of the layers after it.
+/// Enqueues the copy of a group's results, beside the computation of the layers after it: head
+/// statistics, pooled rows, tap statistics.
 Status CudaBackend::send_group(const Group& group, const PassCapture& captured) {
   CUstream_st* const copies = copy_stream_.get();
-  LS_CUDA(cudaEventRecord(group_ready_[group.turn].get(), on_.stream));
-  LS_CUDA(cudaStreamWaitEvent(copies, group_ready_[group.turn].get(), 0));
   const std::size_t heads = size(model_->spec.n_heads);
   const std::size_t rows = size(group.n) * heads;
   const std::size_t first = size(group.first) * heads;
   const std::size_t n = size(captured.n_tokens);
-  std::byte* to = bounce_.data() + group.turn * (bounce_.bytes() / 2);
+  const std::size_t slots = stats_slots();
+  const std::size_t taps = size(group.n) * capture::kNumTaps;
+  const std::size_t first_tap = size(group.first) * capture::kNumTaps;
+  LS_CHECK(launch_finish_stats({on_.stream, on_.sm_count, false}, work_.stats + first_tap,
+                               captured.n_tokens, static_cast<int>(taps), static_cast<int>(slots),
+                               work_.finished + first_tap));
+  LS_CUDA(cudaEventRecord(group_ready_[group.turn].get(), on_.stream));
+  LS_CUDA(cudaStreamWaitEvent(copies, group_ready_[group.turn].get(), 0));
+  std::byte* to = groups_.data() + group.turn * (groups_.bytes() / 2);
+  const auto fetch = [&](const void* from, std::size_t width, std::size_t pitch) -> Status {
+    LS_CUDA(cudaMemcpy2DAsync(to, width, from, pitch, width, n, cudaMemcpyDeviceToHost, copies));
+    to += width * n;
+    return {};
+  };
   constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
-  LS_CUDA(cudaMemcpy2DAsync(to, rows * kStats, work_.heads + first, size(n_rows()) * kStats,
-                            rows * kStats, n, cudaMemcpyDeviceToHost, copies));
+  constexpr std::size_t kTap = sizeof(capture::TapStats);
+  LS_CHECK(fetch(work_.heads + first, rows * kStats, size(n_rows()) * kStats));
   if (captured.request.tier == Tier::kAttention) {
     const std::size_t bins = size(bins_);
-    LS_CUDA(cudaMemcpy2DAsync(to + n * rows * kStats, rows * bins, work_.pooled + first * bins,
-                              size(n_rows()) * bins, rows * bins, n, cudaMemcpyDeviceToHost,
-                              copies));
+    LS_CHECK(fetch(work_.pooled + first * bins, rows * bins, size(n_rows()) * bins));
   }
+  LS_CHECK(fetch(work_.finished + first_tap, taps * kTap, slots * kTap));
   LS_CUDA(cudaEventRecord(group_copied_[group.turn].get(), copies));
   return {};
 }
@@ -194,15 +209,22 @@ Status CudaBackend::take_group(const Group& group, PassCapture& captured) {
     return {};
   }
   LS_CUDA(cudaEventSynchronize(group_copied_[group.turn].get()));
+  static_assert(sizeof(kernels::cuda::FinishedStats) == sizeof(capture::TapStats));
+  static_assert(sizeof(kernels::cuda::RawHeadStats) == sizeof(capture::HeadStats));
   const std::size_t heads = size(model_->spec.n_heads);
   const std::size_t rows = size(group.n) * heads;
   const std::size_t first = size(group.first) * heads;
   const std::size_t n = size(captured.n_tokens);
   const std::size_t all = size(n_rows());
-  const std::size_t bins = size(bins_);
-  const std::byte* from = bounce_.data() + group.turn * (bounce_.bytes() / 2);
-  constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
   const bool with_rows = captured.request.tier == Tier::kAttention;
+  const std::size_t bins = with_rows ? size(bins_) : 0;
+  const std::size_t slots = stats_slots();
+  const std::size_t tap_bytes = size(group.n) * capture::kNumTaps * sizeof(capture::TapStats);
+  const std::size_t first_tap = size(group.first) * capture::kNumTaps;
+  constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
+  const std::byte* const from = groups_.data() + group.turn * (groups_.bytes() / 2);
+  const std::byte* const pooled_from = from + n * rows * kStats;
+  const std::byte* const taps_from = pooled_from + n * rows * bins;
   if (with_rows) {
     pass_pooled_.resize(n);
   }
@@ -210,26 +232,35 @@ Status CudaBackend::take_group(const Group& group, PassCapture& captured) {
     for (std::size_t t = begin; t < end; ++t) {
       std::memcpy(static_cast<void*>(captured.heads.data() + t * all + first),
                   from + t * rows * kStats, rows * kStats);
+      std::memcpy(static_cast<void*>(captured.taps.data() + t * slots + first_tap),
+                  taps_from + t * tap_bytes, tap_bytes);
       if (with_rows) {
         capture::PooledRows& pooled = pass_pooled_[t];
         pooled.cells.resize(all * bins);
-        std::memcpy(pooled.cells.data() + first * bins, from + n * rows * kStats + t * rows * bins,
-                    rows * bins);
+        std::memcpy(pooled.cells.data() + first * bins, pooled_from + t * rows * bins, rows * bins);
       }
     }
   });
   return {};
 }
 
-/// What is left when all groups are there.
+/// What is left when all groups are there: the model-wide taps, and rows for the frames.
 Status CudaBackend::finish_prefill(PassCapture& captured) {
   const std::size_t n = size(captured.n_tokens);
-  const std::size_t n_stats = n * stats_slots();
-  static_assert(sizeof(kernels::cuda::FinishedStats) == sizeof(capture::TapStats));
-  static_assert(sizeof(kernels::cuda::RawHeadStats) == sizeof(capture::HeadStats));
-  LS_CHECK(
-      launch_finish_stats({on_.stream, on_.sm_count, false}, work_.stats, n_stats, work_.finished));
-  LS_CHECK(download(captured.taps.data(), work_.finished, n_stats * sizeof(capture::TapStats)));
+  const std::size_t slots = stats_slots();
+  const std::size_t first = size(model_->spec.n_layers) * capture::kNumTaps;
+  constexpr std::size_t kWidth = capture::kNumTaps * sizeof(capture::TapStats);
+  LS_CHECK(launch_finish_stats({on_.stream, on_.sm_count, false}, work_.stats + first,
+                               captured.n_tokens, static_cast<int>(capture::kNumTaps),
+                               static_cast<int>(slots), work_.finished + first));
+  LS_CUDA(cudaMemcpy2DAsync(groups_.data(), kWidth, work_.finished + first,
+                            slots * sizeof(capture::TapStats), kWidth, n, cudaMemcpyDeviceToHost,
+                            on_.stream));
+  LS_CUDA(cudaStreamSynchronize(on_.stream));
+  for (std::size_t t = 0; t < n; ++t) {
+    std::memcpy(static_cast<void*>(captured.taps.data() + t * slots + first),
+                groups_.data() + t * kWidth, kWidth);
+  }
   if (captured.request.tier != Tier::kAttention) {
     return {};
   }

@@ -19,6 +19,8 @@ using capture::TokenFrame;
 
 namespace {
 
+constexpr std::size_t kForThreads = 64;  ///< tokens of a pass whose frames several threads make
+
 std::uint64_t row_bytes(const TokenFrame& frame) {
   return frame.attention != nullptr ? frame.attention->bytes() : 0;
 }
@@ -157,7 +159,13 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
   // The distribution before the first token goes when the backend starts.
   const Choice first = has_distribution_ ? describe(ids[0], origin) : Choice{};
   std::vector<float> logits;
-  if (Status status = backend_->forward(request, logits, captured_); !status.ok()) {
+  std::vector<std::shared_ptr<TokenFrame>> frames(ids.size());
+  std::jthread preparing = prepare_frames(frames);
+  Status status = backend_->forward(request, logits, captured_);
+  if (preparing.joinable()) {
+    preparing.join();
+  }
+  if (!status.ok()) {
     has_distribution_ = has_distribution_ && !logits_.empty();
     chosen_ = {};
     return status;
@@ -173,7 +181,7 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
   const auto vocab = static_cast<std::size_t>(model_->spec.vocab_rows);
   const std::size_t before = frames_.size();
   frames_.resize(before + ids.size());
-  std::vector<std::shared_ptr<TokenFrame>> frames = make_frames(before, ids, ms);
+  make_frames(frames, before, ids, ms);
   for (std::size_t t = 0; t < ids.size(); ++t) {
     frames[t]->choice = t == 0 ? first : has_distribution_ ? describe(ids[t], origin) : Choice{};
     frames[t]->choice.origin = origin;
@@ -200,18 +208,48 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
   return {};
 }
 
-/// The frames of a pass, without what depends on the distributions; those of a long one by several
-/// threads (22 MB of statistics for 512 tokens of a model with 1,024 heads).
-std::vector<std::shared_ptr<TokenFrame>> Generator::make_frames(std::size_t first_position,
-                                                                std::span<const std::int32_t> ids,
-                                                                double ms) {
-  constexpr std::size_t kForThreads = 64;
-  std::vector<std::shared_ptr<TokenFrame>> frames(ids.size());
+ThreadPool& Generator::pool() {
+  if (pool_ == nullptr) {
+    pool_ = std::make_unique<ThreadPool>(
+        static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U)));
+  }
+  return *pool_;
+}
+
+/// Memory for the frames of a long pass (25 MB of statistics for 512 tokens of Llama-3-8B), taken
+/// and touched while a GPU computes: copying into new memory afterwards costs several times as
+/// much. The thread uses pool_ until it ends. Without a GPU there is nothing to hide it behind.
+std::jthread Generator::prepare_frames(std::vector<std::shared_ptr<TokenFrame>>& frames) {
+  if (frames.size() < kForThreads || capture.tier == capture::Tier::kOff ||
+      backend_->row_capacity() == 0) {
+    return {};
+  }
+  const auto layers = static_cast<std::size_t>(model_->spec.n_layers);
+  const std::size_t n_heads = layers * static_cast<std::size_t>(model_->spec.n_heads);
+  return std::jthread([&frames, &workers = pool(), layers, n_heads] {
+    workers.run_ranges(frames.size(), 8, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t t = begin; t < end; ++t) {
+        frames[t] = std::make_shared<TokenFrame>();
+        frames[t]->taps.resize((layers + 1) * capture::kNumTaps);
+        frames[t]->heads.resize(n_heads);
+      }
+    });
+  });
+}
+
+/// Fills the frames of a pass, but for what depends on the distributions; those of a long one by
+/// several threads.
+void Generator::make_frames(std::vector<std::shared_ptr<TokenFrame>>& frames,
+                            std::size_t first_position, std::span<const std::int32_t> ids,
+                            double ms) {
   const std::uint64_t serial = next_serial_;
   next_serial_ += ids.size();
   const auto make = [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
-      frames[t] = make_frame(t);
+      if (frames[t] == nullptr) {
+        frames[t] = std::make_shared<TokenFrame>();
+      }
+      fill_frame(*frames[t], t);
       frames[t]->serial = serial + t;
       frames[t]->position = static_cast<std::int32_t>(first_position + t);
       frames[t]->id = ids[t];
@@ -220,39 +258,28 @@ std::vector<std::shared_ptr<TokenFrame>> Generator::make_frames(std::size_t firs
   };
   if (ids.size() < kForThreads) {
     make(0, ids.size());
-    return frames;
+  } else {
+    pool().run_ranges(ids.size(), 8, make);
   }
-  if (pool_ == nullptr) {
-    pool_ = std::make_unique<ThreadPool>(
-        static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U)));
-  }
-  pool_->run_ranges(ids.size(), 8, make);
-  return frames;
 }
 
 /// What was captured of one token of the latest pass.
-std::shared_ptr<TokenFrame> Generator::make_frame(std::size_t token) {
-  auto frame = std::make_shared<TokenFrame>();
-  frame->n_layers = captured_.n_layers;
-  frame->n_heads = captured_.n_heads;
-  if (!captured_.taps.empty()) {
-    const std::size_t n_taps = captured_.taps.size() / static_cast<std::size_t>(captured_.n_tokens);
-    const std::size_t n_heads =
-        captured_.heads.size() / static_cast<std::size_t>(captured_.n_tokens);
-    const auto slice = [token](const auto& all, std::size_t n) {
-      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(token * n);
-      return std::remove_cvref_t<decltype(all)>(begin, begin + static_cast<std::ptrdiff_t>(n));
-    };
-    frame->taps = slice(captured_.taps, n_taps);
-    frame->heads = slice(captured_.heads, n_heads);
-  }
+void Generator::fill_frame(TokenFrame& frame, std::size_t token) {
+  frame.n_layers = captured_.n_layers;
+  frame.n_heads = captured_.n_heads;
+  const auto slice = [&](const auto& all, auto& out) {
+    const std::size_t n = all.size() / static_cast<std::size_t>(captured_.n_tokens);
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(token * n);
+    out.assign(begin, begin + static_cast<std::ptrdiff_t>(n));
+  };
+  slice(captured_.taps, frame.taps);
+  slice(captured_.heads, frame.heads);
   if (token < captured_.kept.size()) {
-    frame->attention = std::move(captured_.kept[token]);
+    frame.attention = std::move(captured_.kept[token]);
   } else if (token < captured_.attention.size()) {
-    frame->attention =
+    frame.attention =
         std::make_shared<const capture::AttentionRows>(std::move(captured_.attention[token]));
   }
-  return frame;
 }
 
 void Generator::drop_rows_of(std::size_t index) {
@@ -371,6 +398,34 @@ Status Generator::inspect(int position, const capture::Request& request,
   LS_CHECK(catch_up(static_cast<std::size_t>(position) + 1, stop));
   return backend_->inspect(ids_[static_cast<std::size_t>(position)], position, request, stop,
                            captured);
+}
+
+Result<std::vector<backend::LensSummary>> Generator::lens(std::span<const float> residual,
+                                                          const std::stop_token& stop) {
+  std::vector<backend::LensSummary> rows;
+  LS_TRY(const bool summarised, backend_->lens(residual, rows));
+  if (summarised) {
+    return rows;
+  }
+  std::vector<float> logits;
+  LS_CHECK(backend_->head_logits(residual, logits));
+  const auto vocab = static_cast<std::size_t>(model_->spec.vocab_rows);
+  rows.assign(logits.size() / vocab, {});
+  for (std::size_t r = rows.size(); r-- > 0;) {
+    if (stop.stop_requested()) {
+      return cancelled_error();
+    }
+    const std::span<const float> values = std::span(logits).subspan(r * vocab, vocab);
+    rows[r].summary = sampler_.summarize(values);
+    const std::vector<capture::TopToken>& answer = rows.back().summary.top;
+    if (!answer.empty()) {
+      const float logit = values[static_cast<std::size_t>(answer.front().id)];
+      rows[r].final_logit = logit;
+      rows[r].final_rank = static_cast<std::int32_t>(
+          std::count_if(values.begin(), values.end(), [logit](float v) { return v > logit; }));
+    }
+  }
+  return rows;
 }
 
 }  // namespace layerscope::session

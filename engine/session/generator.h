@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <thread>
 #include <vector>
 
 #include "engine/backend/backend.h"
@@ -71,6 +72,9 @@ class Generator {
   Status head_logits(std::span<const float> residual, std::vector<float>& logits) {
     return backend_->head_logits(residual, logits);
   }
+  /// The logit lens over residual rows [n, hidden].
+  Result<std::vector<backend::LensSummary>> lens(std::span<const float> residual,
+                                                 const std::stop_token& stop);
   [[nodiscard]] capture::LogitSummary summarize(std::span<const float> logits) const {
     return sampler_.summarize(logits);
   }
@@ -106,10 +110,11 @@ class Generator {
  private:
   Status pass(std::span<const std::int32_t> ids, bool logits_for_all, capture::Origin origin,
               const std::stop_token& stop);
-  std::vector<std::shared_ptr<capture::TokenFrame>> make_frames(std::size_t first_position,
-                                                                std::span<const std::int32_t> ids,
-                                                                double ms);
-  std::shared_ptr<capture::TokenFrame> make_frame(std::size_t token);
+  ThreadPool& pool();
+  std::jthread prepare_frames(std::vector<std::shared_ptr<capture::TokenFrame>>& frames);
+  void make_frames(std::vector<std::shared_ptr<capture::TokenFrame>>& frames,
+                   std::size_t first_position, std::span<const std::int32_t> ids, double ms);
+  void fill_frame(capture::TokenFrame& frame, std::size_t token);
   void drop_old_rows();
   void drop_rows_of(std::size_t index);
   void make_room_for_rows(std::size_t n_tokens);

@@ -111,7 +111,6 @@ Status Session::Worker::inspect(const InspectToken& command, TokenDetail& detail
 Status Session::Worker::add_lens(int top, TokenDetail& detail) {
   const auto start = Clock::now();
   const int n_layers = generator_->model().spec.n_layers;
-  const auto vocab = static_cast<std::size_t>(generator_->model().spec.vocab_rows);
   std::vector<float> residual;
   for (int layer = -1; layer < n_layers; ++layer) {
     const auto* row = layer < 0 ? find_tensor(detail.pass, capture::Tap::kEmbedding, -1)
@@ -121,28 +120,18 @@ Status Session::Worker::add_lens(int top, TokenDetail& detail) {
     }
     residual.insert(residual.end(), row->begin(), row->end());
   }
-  std::vector<float> logits;
-  LS_CHECK(generator_->head_logits(residual, logits));
-  const auto n_rows = static_cast<std::size_t>(n_layers) + 1;
-  const auto row_of = [&](std::size_t r) { return std::span(logits).subspan(r * vocab, vocab); };
-  const capture::LogitSummary final = generator_->summarize(row_of(n_rows - 1));
-  for (std::size_t r = 0; r < n_rows; ++r) {
-    if (stop_.stop_requested()) {
-      return cancelled_error();
-    }
-    const capture::LogitSummary summary =
-        r + 1 == n_rows ? final : generator_->summarize(row_of(r));
+  LS_TRY(const std::vector<backend::LensSummary> rows, generator_->lens(residual, stop_));
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const capture::LogitSummary& summary = rows[r].summary;
     LensRow row;
     row.layer = static_cast<int>(r) - 1;
     row.entropy = summary.entropy;
     row.top = summary.top;
     row.top.resize(std::min(row.top.size(), static_cast<std::size_t>(top)));
-    if (!final.top.empty()) {
-      const std::span<const float> values = row_of(r);
-      const float logit = values[static_cast<std::size_t>(final.top.front().id)];
-      row.final_prob = static_cast<float>(std::exp(static_cast<double>(logit) - summary.lse));
-      row.final_rank = static_cast<int>(
-          std::count_if(values.begin(), values.end(), [logit](float v) { return v > logit; }));
+    row.final_rank = rows[r].final_rank;
+    if (row.final_rank >= 0) {
+      row.final_prob =
+          static_cast<float>(std::exp(static_cast<double>(rows[r].final_logit) - summary.lse));
     }
     detail.lens.push_back(std::move(row));
   }

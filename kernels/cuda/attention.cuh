@@ -74,14 +74,20 @@ __device__ __forceinline__ Raw<T> load_raw(const T* p) {
   return raw;
 }
 
-/// q · k over the kLanes lanes that share a key; the same bits in each of them.
-template <int kLanes>
-__device__ __forceinline__ float dot_over_lanes(const Eight& q, const Eight& k) {
+/// q · k over a lane's dimensions.
+__device__ __forceinline__ float dot_of_lane(const Eight& q, const Eight& k) {
   float sum = 0.0F;
 #pragma unroll
   for (int i = 0; i < kDims; ++i) {
     sum = fmaf(q.v[i], k.v[i], sum);
   }
+  return sum;
+}
+
+/// q · k over the kLanes lanes that share a key; the same bits in each of them.
+template <int kLanes>
+__device__ __forceinline__ float dot_over_lanes(const Eight& q, const Eight& k) {
+  float sum = dot_of_lane(q, k);
 #pragma unroll
   for (int step = kLanes / 2; step > 0; step /= 2) {
     sum += __shfl_xor_sync(0xFFFFFFFFU, sum, step);
@@ -123,7 +129,7 @@ struct Share {
     // The position was there before the step began.
     kv_len = s.state->position + 1;
     split = static_cast<int>(blockIdx.x);
-    const int each = plan.cluster ? (kv_len + plan.n_splits - 1) / plan.n_splits : plan.keys;
+    const int each = (kv_len + plan.n_splits - 1) / plan.n_splits;
     used_splits = plan.cluster ? plan.n_splits : (kv_len + each - 1) / each;
     begin = split * each;
     n_keys = max(0, min(each, kv_len - begin));

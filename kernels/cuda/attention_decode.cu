@@ -128,27 +128,74 @@ __device__ void combine_in_memory(const AttentionStage& s, const Share& share, c
     }
   }
   __syncthreads();
-  for (int i = tid; i < share.n_heads * stride; i += kThreads) {
+  // 16 bytes a load, many under way: this is what the whole launch waits for.
+  for (int i = 4 * tid; i < share.n_heads * stride; i += 4 * kThreads) {
     const int g = i / stride;
     const int d = i % stride;
-    if (d >= s.heads.head_dim) {
-      continue;
-    }
-    float v = 0.0F;
-#pragma unroll 8
+    float v[4] = {};
+#pragma unroll 16
     for (int k = 0; k < used; ++k) {
       const std::size_t at =
           (static_cast<std::size_t>(k) * s.heads.n_heads + share.first_head + g) * stride + d;
-      v = fmaf(weight[g * used + k], __ldcg(&parts.sums[at]), v);
+      const float4 part = __ldcg(reinterpret_cast<const float4*>(parts.sums + at));
+      const float share_of = weight[g * used + k];
+      v[0] = fmaf(share_of, part.x, v[0]);
+      v[1] = fmaf(share_of, part.y, v[1]);
+      v[2] = fmaf(share_of, part.z, v[2]);
+      v[3] = fmaf(share_of, part.w, v[3]);
     }
-    s.out[(share.first_head + g) * s.heads.head_dim + d] = v;
+    for (int c = 0; c < 4; ++c) {
+      if (d + c < s.heads.head_dim) {
+        s.out[(share.first_head + g) * s.heads.head_dim + d + c] = v[c];
+      }
+    }
   }
 }
 
-/// Floats of shared memory behind the ring: scores [kHeads][keys], sums of warps
+/// The values of one key for all heads of the block.
+template <int kHeads>
+struct alignas(kHeads * sizeof(float)) OfHeads {
+  float v[kHeads];
+};
+
+/// How many of `n` sums a lane ends with, see sums_over_lanes.
+__host__ __device__ constexpr int owned_sums(int lanes, int n) { return n > lanes ? n / lanes : 1; }
+
+/// Sums n values over kLanes neighbouring lanes, each by the tree of dot_over_lanes (the same
+/// bits), but spread: in every step a lane keeps half of the values and gives the other half away,
+/// so n of 16 take 15 exchanges instead of 64. Returns the first of the owned_sums that the lane
+/// ends with, in v[0] …; −1 where another lane has them.
+template <int kLanes, int kN>
+__device__ __forceinline__ int sums_over_lanes(float (&v)[kN], int lane) {
+  int count = kN;
+  int first = 0;
+  bool owner = true;
+#pragma unroll
+  for (int step = kLanes / 2; step > 0; step /= 2) {
+    const bool upper = (lane & step) != 0;
+    if (count > 1) {
+      count /= 2;
+#pragma unroll
+      for (int i = 0; i < kN / 2; ++i) {
+        if (i < count) {
+          const float given = upper ? v[i] : v[i + count];
+          const float kept = upper ? v[i + count] : v[i];
+          v[i] = kept + __shfl_xor_sync(0xFFFFFFFFU, given, step);
+        }
+      }
+      first += upper ? count : 0;
+    } else {
+      v[0] += __shfl_xor_sync(0xFFFFFFFFU, v[0], step);
+      owner = owner && !upper;
+    }
+  }
+  return owner ? first : -1;
+}
+
+/// Floats of shared memory behind the ring: scores [keys][kHeads], sums of warps
 /// [kWarps][kHeads][stride + 1], sums [kHeads][stride]; the first two also hold split weights.
 __host__ __device__ inline int scratch_floats(int at_once, int keys, int stride) {
-  return at_once * keys + kWarps * at_once * (stride + 1) + at_once * stride;
+  return at_once * ((keys + 3) / 4 * 4) + kWarps * at_once * (stride + 1) + at_once * stride;
 }
 
 template <class T, int kLanes, int kHeads>
@@ -160,7 +207,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   __shared__ float totals[kHeads];
   const int stride = s.heads.head_stride;
   float* score = reinterpret_cast<float*>(ring_memory) + R::kBytes / sizeof(float);
-  float* partial = score + kHeads * plan.keys;
+  float* partial = score + kHeads * ((plan.keys + 3) / 4 * 4);
   float* sums = partial + kWarps * kHeads * (stride + 1);
   const int tid = static_cast<int>(threadIdx.x);
   const int warp = tid / kWarp;
@@ -200,21 +247,27 @@ __global__ void __launch_bounds__(kThreads, 2)
   for (int b = 0; b < ring.n_batches; ++b) {
     Eight k[kTurns];
     ring.take(b, false, k);
+    float dot[kTurns * kHeads];
 #pragma unroll
-    for (int g = 0; g < kHeads; ++g) {
-      float dot[kTurns];
+    for (int t = 0; t < kTurns; ++t) {
 #pragma unroll
-      for (int t = 0; t < kTurns; ++t) {
-        dot[t] = dot_over_lanes<kLanes>(q[g], k[t]) * s.scale;
+      for (int g = 0; g < kHeads; ++g) {
+        dot[t * kHeads + g] = dot_of_lane(q[g], k[t]);
       }
+    }
+    const int first = sums_over_lanes<kLanes>(dot, lane);
+    constexpr int kOwn = owned_sums(kLanes, kTurns * kHeads);
+    if (first >= 0) {
 #pragma unroll
-      for (int t = 0; t < kTurns; ++t) {
-        const int j = ring.key(b, t);
-        if (lane % kLanes == 0 && j < share.n_keys && g < share.n_heads) {
-          score[g * plan.keys + j] = dot[t];
-          if (rows != nullptr) {
+      for (int i = 0; i < kOwn; ++i) {
+        const int g = (first + i) % kHeads;
+        const int j = ring.key(b, (first + i) / kHeads);
+        if (j < share.n_keys) {
+          const float value = dot[i] * s.scale;
+          score[j * kHeads + g] = value;
+          if (rows != nullptr && g < share.n_heads) {
             rows[static_cast<std::size_t>(s.first_row + share.first_head + g) * row_stride +
-                 share.begin + j] = dot[t];
+                 share.begin + j] = value;
           }
         }
       }
@@ -222,26 +275,33 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
   __syncthreads();
 
-  // Every warp finds the maxima; the exponentials are then spread over all threads.
+  // Every warp finds the maxima; the exponentials are then spread over all threads. Heads that do
+  // not exist have queries, and so scores, of 0.
+  const auto at_key = [score](int j) { return reinterpret_cast<OfHeads<kHeads>*>(score) + j; };
   float top[kHeads];
 #pragma unroll
   for (int g = 0; g < kHeads; ++g) {
     top[g] = -INFINITY;
-    if (g < share.n_heads) {
-      for (int j = lane; j < share.n_keys; j += kWarp) {
-        top[g] = fmaxf(top[g], score[g * plan.keys + j]);
-      }
-      top[g] = warp_max(top[g]);
+  }
+  for (int j = lane; j < share.n_keys; j += kWarp) {
+    const OfHeads<kHeads> here = *at_key(j);
+#pragma unroll
+    for (int g = 0; g < kHeads; ++g) {
+      top[g] = fmaxf(top[g], here.v[g]);
     }
   }
-  __syncthreads();
 #pragma unroll
   for (int g = 0; g < kHeads; ++g) {
-    if (g < share.n_heads) {
-      for (int j = tid; j < share.n_keys; j += kThreads) {
-        score[g * plan.keys + j] = expf(score[g * plan.keys + j] - top[g]);
-      }
+    top[g] = warp_max(top[g]);
+  }
+  __syncthreads();
+  for (int j = tid; j < share.n_keys; j += kThreads) {
+    OfHeads<kHeads> here = *at_key(j);
+#pragma unroll
+    for (int g = 0; g < kHeads; ++g) {
+      here.v[g] = expf(here.v[g] - top[g]);
     }
+    *at_key(j) = here;
   }
   __syncthreads();
 
@@ -254,9 +314,10 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int t = 0; t < kTurns; ++t) {
       const int j = ring.key(b, t);
       if (j < share.n_keys) {
+        const OfHeads<kHeads> here = *at_key(j);
 #pragma unroll
         for (int g = 0; g < kHeads; ++g) {
-          const float p = g < share.n_heads ? score[g * plan.keys + j] : 0.0F;
+          const float p = here.v[g];
           total[g] += p;
 #pragma unroll
           for (int i = 0; i < kDims; ++i) {

@@ -85,4 +85,13 @@ Status Gemm::batched(const Batched& b) {
   return {};
 }
 
+Status Gemm::batched(const Pointers& p) {
+  LS_CUBLAS(cublasGemmBatchedEx(
+      handle_, p.w_transposed ? CUBLAS_OP_N : CUBLAS_OP_T, CUBLAS_OP_N, p.n, p.m, p.k, &p.alpha,
+      p.w, CUDA_R_16F, p.w_stride, p.x, CUDA_R_16F, p.x_stride, &p.beta,
+      const_cast<void* const*>(p.out),  // NOLINT: cuBLAS writes where they point, not to them
+      CUDA_R_32F, p.out_stride, p.batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+  return {};
+}
+
 }  // namespace layerscope::kernels::cuda

@@ -11,6 +11,7 @@
 
 #include "engine/base/result.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/rows_f16.h"
 
 namespace layerscope::kernels::cuda {
 
@@ -40,6 +41,19 @@ class Gemm {
   /// stay unchanged until then.
   Status set_input(const float* x, int m, const DeviceMatrix& like);
 
+  /// For kernels that leave x as F16 themselves: where to, then `x_is_converted` instead of
+  /// set_input. Only where the matrices take F16.
+  [[nodiscard]] bool takes_f16(const DeviceMatrix& like) const {
+    return !exact_ && like.dtype != DType::kF32 && like.dtype != DType::kBF16;
+  }
+  [[nodiscard]] F16Rows f16_rows(const DeviceMatrix& like) const {
+    return {space_.activations, like.stride, space_.row_scale};
+  }
+  void x_is_converted(const float* x, int m) {
+    x_ = x;
+    m_ = m;
+  }
+
   /// out[m, n] = x[m, k] · w[n, k]ᵀ; rows of `out` are w.rows apart and still have to be multiplied
   /// with row_scale().
   Status product(const DeviceMatrix& w, float* out);
@@ -62,6 +76,20 @@ class Gemm {
     bool w_transposed = false;  ///< w is [k, n] instead
   };
   Status batched(const Batched& b);
+
+  /// F16 with float32 sums, `batch` products: out_i[m, n] = alpha · x_i[m, k] · w_i[n, k]ᵀ + beta ·
+  /// out_i. The arrays of pointers stand in device memory; strides in elements, those of x and w
+  /// multiples of 8, all pointers 16-byte aligned.
+  struct Pointers {
+    const void* const* x = nullptr;
+    const void* const* w = nullptr;
+    const void* const* out = nullptr;  ///< float32
+    int x_stride = 0, w_stride = 0, out_stride = 0;
+    int m = 0, n = 0, k = 0, batch = 1;
+    float alpha = 1.0F, beta = 0.0F;
+    bool w_transposed = false;  ///< w is [k, n] instead
+  };
+  Status batched(const Pointers& p);
 
  private:
   Gemm(const Launch& on, const Space& space, bool exact) : on_(on), space_(space), exact_(exact) {}

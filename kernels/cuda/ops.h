@@ -204,7 +204,8 @@ struct FinishedStats {
   float l2 = 0.0F, absmax = 0.0F, mean = 0.0F;
   std::uint32_t count = 0, non_finite = 0, zeros = 0;
 };
-Status launch_finish_stats(const Launch& on, const RawStats* raw, std::size_t n,
+/// Columns [0, width) of `n_rows` rows, `stride` apart in both.
+Status launch_finish_stats(const Launch& on, const RawStats* raw, int n_rows, int width, int stride,
                            FinishedStats* out);
 
 /// What the attention row of a head shows; as capture::HeadStats.

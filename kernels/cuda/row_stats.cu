@@ -10,6 +10,7 @@ namespace layerscope::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarp;
 
 /// What one thread has seen.
 struct Moments {
@@ -38,43 +39,74 @@ struct Moments {
   }
 };
 
+__device__ Moments over_warp(Moments m) {
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    m.sum += __shfl_xor_sync(0xFFFFFFFFU, m.sum, step);
+    m.squares += __shfl_xor_sync(0xFFFFFFFFU, m.squares, step);
+    m.top = fmaxf(m.top, __shfl_xor_sync(0xFFFFFFFFU, m.top, step));
+    m.non_finite += __shfl_xor_sync(0xFFFFFFFFU, m.non_finite, step);
+    m.zeros += __shfl_xor_sync(0xFFFFFFFFU, m.zeros, step);
+  }
+  return m;
+}
+
 __global__ void __launch_bounds__(kThreads)
     row_stats_kernel(const StatsEntry* entries, RawStats* out, int out_stride) {
-  __shared__ double sums[kWarp];
-  __shared__ float tops[kWarp];
-  __shared__ unsigned counts[kWarp];
+  __shared__ double sums[kWarps];
+  __shared__ double squares[kWarps];
+  __shared__ float tops[kWarps];
+  __shared__ unsigned counts[2 * kWarps];
   wait_for_previous();
   let_next_start();
   const StatsEntry entry = entries[blockIdx.x];
   const float* row = entry.values + static_cast<std::size_t>(blockIdx.y) * entry.width;
+  const int tid = static_cast<int>(threadIdx.x);
   Moments m;
   const bool wide = entry.width % 4 == 0 && (reinterpret_cast<std::uintptr_t>(row) & 15U) == 0;
   if (wide) {
-    // 16 bytes per load, two under way: a prefill's rows come from memory, not from L2.
+    // 16 bytes per load, four under way: a prefill's rows come from memory, not from L2.
+    constexpr int kAtOnce = 4;
     const float4* pieces = reinterpret_cast<const float4*>(row);
     const int n = entry.width / 4;
-    for (int i = static_cast<int>(threadIdx.x); i < n; i += 2 * kThreads) {
-      const float4 first = pieces[i];
-      const bool more = i + kThreads < n;
-      const float4 second = more ? pieces[i + kThreads] : float4{};
-      m.take(first);
-      if (more) {
-        m.take(second);
+    for (int i = tid; i < n; i += kAtOnce * kThreads) {
+      float4 v[kAtOnce];
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        v[k] = i + k * kThreads < n ? pieces[i + k * kThreads] : float4{};
+      }
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        if (i + k * kThreads < n) {
+          m.take(v[k]);
+        }
       }
     }
   } else {
-    for (int i = static_cast<int>(threadIdx.x); i < entry.width; i += kThreads) {
+    for (int i = tid; i < entry.width; i += kThreads) {
       m.take(row[i]);
     }
   }
-  const double sum = block_sum(m.sum, sums);
-  const double squares = block_sum(m.squares, sums);
-  const float top = block_max(m.top, tops);
-  const unsigned non_finite = block_sum(m.non_finite, counts);
-  const unsigned zeros = block_sum(m.zeros, counts);
-  if (threadIdx.x == 0) {
-    out[static_cast<std::size_t>(blockIdx.y) * out_stride + entry.slot] = {
-        sum, squares, top, non_finite, zeros, static_cast<std::uint32_t>(entry.width)};
+  m = over_warp(m);
+  const int warp = tid / kWarp;
+  if (tid % kWarp == 0) {
+    sums[warp] = m.sum;
+    squares[warp] = m.squares;
+    tops[warp] = m.top;
+    counts[warp] = m.non_finite;
+    counts[kWarps + warp] = m.zeros;
+  }
+  __syncthreads();
+  if (tid == 0) {
+    RawStats all;
+    for (int w = 0; w < kWarps; ++w) {
+      all.sum += sums[w];
+      all.sum_squares += squares[w];
+      all.absmax = fmaxf(all.absmax, tops[w]);
+      all.non_finite += counts[w];
+      all.zeros += counts[kWarps + w];
+    }
+    all.count = static_cast<std::uint32_t>(entry.width);
+    out[static_cast<std::size_t>(blockIdx.y) * out_stride + entry.slot] = all;
   }
 }
 
