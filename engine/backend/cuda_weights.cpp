@@ -74,20 +74,19 @@ class Layout {
       const model::LayerWeights& from = weights.layers[i];
       DeviceLayer& to = w.layers[i];
       to.attn_norm = vector(from.attn_norm);
-      // A fused stage has one type: where the file mixes them, float32 holds all of them exactly.
-      const bool same_qkv = from.q.dtype == from.k.dtype && from.q.dtype == from.v.dtype;
-      const bool same_ffn = from.gate.dtype == from.up.dtype;
+      const bool fuse_qkv = fits(from.q, from.k) && fits(from.q, from.v);
+      const bool fuse_ffn = fits(from.gate, from.up);
       const std::array<const Matrix*, 3> qkv{&from.q, &from.k, &from.v};
       const std::array<const std::vector<float>*, 3> bias{&from.q_bias, &from.k_bias, &from.v_bias};
       for (std::size_t m = 0; m < qkv.size(); ++m) {
-        to.qkv[m] = matrix(*qkv[m], same_qkv ? resident_dtype(qkv[m]->dtype) : DType::kF32);
+        to.qkv[m] = matrix(*qkv[m], fuse_qkv ? resident_dtype(qkv[m]->dtype) : DType::kF32);
         to.qkv_bias[m] = vector(*bias[m]);
       }
       to.out = matrix(from.out);
       to.out_bias = vector(from.out_bias);
       to.ffn_norm = vector(from.ffn_norm);
-      to.gate = matrix(from.gate, same_ffn ? resident_dtype(from.gate.dtype) : DType::kF32);
-      to.up = matrix(from.up, same_ffn ? resident_dtype(from.up.dtype) : DType::kF32);
+      to.gate = matrix(from.gate, fuse_ffn ? resident_dtype(from.gate.dtype) : DType::kF32);
+      to.up = matrix(from.up, fuse_ffn ? resident_dtype(from.up.dtype) : DType::kF32);
       to.down = matrix(from.down);
     }
     // Blocks to be repacked or decoded pass through a device buffer of one ring slot per stream.
@@ -108,6 +107,15 @@ class Layout {
   std::array<std::byte*, kCopyStreams> staging{};
 
  private:
+  /// Whether two matrices of a fused stage can stay as they are: block types mix, others do not;
+  /// where the file mixes those, float32 holds all of them exactly.
+  static bool fits(const Matrix& a, const Matrix& b) {
+    const DType first = resident_dtype(a.dtype);
+    const DType second = resident_dtype(b.dtype);
+    return first == second ||
+           (kernels::cuda::has_planes(first) && kernels::cuda::has_planes(second));
+  }
+
   static std::size_t largest_file_matrix(const model::Model& model) {
     std::size_t largest = 0;
     const auto look = [&](const Matrix& m) {
@@ -245,14 +253,12 @@ class Upload {
       } else if (decode) {
         decode_rows(job, row, n, buffer);
         LS_CHECK(ring_.send(to, n * device_row));
-      } else if (job.from.dtype == DType::kQ8_0) {
+      } else if (kernels::cuda::has_planes(job.to.dtype)) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
         LS_CHECK(ring_.send(staging, n * row_bytes));
-        const std::size_t blocks_per_row = job.from.cols / 32;
-        auto* scales = static_cast<std::byte*>(const_cast<void*>(job.to.scales));
-        LS_CHECK(kernels::cuda::launch_repack_q8(
-            on, staging, n * blocks_per_row, job.to.cols, to,
-            scales + row * scale_bytes(DType::kQ8_0, 1, job.to.cols)));
+        LS_CHECK(kernels::cuda::launch_repack(
+            on, staging,
+            kernels::cuda::matrix_rows(job.to, static_cast<int>(row), static_cast<int>(n))));
       } else if (row_bytes == device_row) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
         LS_CHECK(ring_.send(to, n * row_bytes));

@@ -130,6 +130,11 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* global) 
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
                "l"(global));
 }
+__device__ __forceinline__ void copy_async_8(void* shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
 __device__ __forceinline__ void copy_async_4(void* shared, const void* global) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
@@ -158,8 +163,22 @@ Status for_dtype(DType dtype, F&& f) {
       return f.template operator()<DType::kF16>();
     case DType::kBF16:
       return f.template operator()<DType::kBF16>();
+    case DType::kQ4_0:
+      return f.template operator()<DType::kQ4_0>();
+    case DType::kQ4_1:
+      return f.template operator()<DType::kQ4_1>();
+    case DType::kQ5_0:
+      return f.template operator()<DType::kQ5_0>();
+    case DType::kQ5_1:
+      return f.template operator()<DType::kQ5_1>();
     case DType::kQ8_0:
       return f.template operator()<DType::kQ8_0>();
+    case DType::kQ4_K:
+      return f.template operator()<DType::kQ4_K>();
+    case DType::kQ5_K:
+      return f.template operator()<DType::kQ5_K>();
+    case DType::kQ6_K:
+      return f.template operator()<DType::kQ6_K>();
     default:
       return internal_error("a weight type that the CUDA kernels cannot compute with");
   }

@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   const auto source = [&](int group, int r) { return RowOf{r == 0 ? &s.gate : &s.up, group}; };
   Stream<kType> stream(shared + padded / 4, s.gate.stride, row, turn, s.gate.rows, 0, source);
   wait_for_previous();
-  stage_norm<kElements>(shared, s.x, s.norm_weight, s.gate.cols, padded, s.eps, s.normed);
+  stage_norm<kType>(shared, s.x, s.norm_weight, s.gate.cols, padded, s.eps, s.normed);
   for (; row < s.gate.rows; row += turn) {
     float sum[2] = {0.0F, 0.0F};
     stream.multiply(source, shared, padded / kElements, sum);
@@ -34,9 +34,32 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   }
 }
 
+/// Only where the file gives gate and up different types.
+__global__ void __launch_bounds__(kMatvecThreads)
+    activate_kernel(const float* gate, const float* up, float* act, int n) {
+  let_next_start();
+  wait_for_previous();
+  const int i = static_cast<int>(blockIdx.x * kMatvecThreads + threadIdx.x);
+  if (i < n) {
+    const float g = __ldcg(gate + i);
+    act[i] = g / (1.0F + expf(-g)) * __ldcg(up + i);
+  }
+}
+
+Status launch_apart(const Launch& on, const GateUpStage& s) {
+  LS_CHECK(launch_head(on, {s.gate, s.norm_weight, s.eps, s.x, s.normed, s.gate_out}));
+  LS_CHECK(launch_head(on, {s.up, s.norm_weight, s.eps, s.x, nullptr, s.up_out}));
+  const int blocks = (s.gate.rows + kMatvecThreads - 1) / kMatvecThreads;
+  return launch(on, activate_kernel, dim3(static_cast<unsigned>(blocks)), kMatvecThreads, 0,
+                s.gate_out, s.up_out, s.act, s.gate.rows);
+}
+
 }  // namespace
 
 Status launch_gate_up(const Launch& on, const GateUpStage& stage) {
+  if (stage.gate.dtype != stage.up.dtype) {
+    return launch_apart(on, stage);
+  }
   const int padded = shared_floats(stage.gate.cols);
   const int blocks = even_blocks(stage.gate.rows, kMatvecWarps, on.sm_count * 3);
   return for_dtype(stage.gate.dtype, [&]<DType kType>() {

@@ -10,9 +10,11 @@ namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType, int kRows, int kSplit>
-using Stream =
-    RowStream<kType, kRows,
-              Piece<kType>::kDepth + (kRows == 1 ? (kType == DType::kQ8_0 ? 1 : 2) : 0), kSplit>;
+using Stream = RowStream<kType, kRows,
+                         Piece<kType>::kDepth + (kRows > 1               ? 0
+                                                 : Piece<kType>::kBlocks ? 1
+                                                                         : 2),
+                         kSplit>;
 
 template <DType kType, int kRows, int kSplit>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
@@ -34,7 +36,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   Stream<kType, kRows, kSplit> stream(shared + padded / 4, s.w.stride, turn + warp / kSplit, step,
                                       last_turn, warp % kSplit, source);
   wait_for_previous();
-  stage_plain<kElements>(shared, s.x, s.w.cols, padded);
+  stage_plain<kType>(shared, s.x, s.w.cols, padded);
   for (; turn < n_groups; turn += step) {
     const int group = turn + warp / kSplit;
     float sum[kRows] = {};
@@ -70,22 +72,34 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   }
 }
 
+template <DType kType, int kRows, int kSplit>
+Status launch_split(const Launch& on, const ProjectStage& stage, int groups, int blocks) {
+  const int padded = shared_floats(stage.w.cols);
+  return launch(
+      on, project_kernel<kType, kRows, kSplit>, dim3(static_cast<unsigned>(blocks)), kMatvecThreads,
+      static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType, kRows, kSplit>::kBytes,
+      stage, groups, padded);
+}
+
 }  // namespace
 
 Status launch_project(const Launch& on, const ProjectStage& stage) {
   constexpr int kManyRows = 4096;
-  const int padded = shared_floats(stage.w.cols);
-  const std::size_t bytes = static_cast<std::size_t>(padded) * sizeof(float);
+  const int rows = stage.w.rows;
   return for_dtype(stage.w.dtype, [&]<DType kType>() {
-    if (stage.w.rows >= kManyRows) {
-      const int groups = (stage.w.rows + 1) / 2;
-      const int blocks = even_blocks(groups, kMatvecWarps, on.sm_count * 3);
-      return launch(on, project_kernel<kType, 2, 1>, dim3(static_cast<unsigned>(blocks)),
-                    kMatvecThreads, bytes + Stream<kType, 2, 1>::kBytes, stage, groups, padded);
+    if (rows >= kManyRows) {
+      const int groups = (rows + 1) / 2;
+      return launch_split<kType, 2, 1>(on, stage, groups,
+                                       even_blocks(groups, kMatvecWarps, on.sm_count * 3));
     }
-    const int blocks = even_blocks(stage.w.rows, kMatvecWarps / 4, on.sm_count * 4);
-    return launch(on, project_kernel<kType, 1, 4>, dim3(static_cast<unsigned>(blocks)),
-                  kMatvecThreads, bytes + Stream<kType, 1, 4>::kBytes, stage, stage.w.rows, padded);
+    if constexpr (Piece<kType>::kBlocks) {
+      if (stage.w.stride <= kWarp * Piece<kType>::kElements) {  // one warp's step is a whole row
+        return launch_split<kType, 1, 1>(on, stage, rows,
+                                         even_blocks(rows, kMatvecWarps, on.sm_count * 4));
+      }
+    }
+    return launch_split<kType, 1, 4>(on, stage, rows,
+                                     even_blocks(rows, kMatvecWarps / 4, on.sm_count * 4));
   });
 }
 

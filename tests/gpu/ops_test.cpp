@@ -1,8 +1,10 @@
 // Every GPU operation against the plain CPU version: odd shapes, one key, poisoned outputs.
+#include <array>
 #include <cmath>
 #include <limits>
 #include <tuple>
 
+#include "kernels/cuda/dequant_blocks.h"
 #include "tests/gpu/gpu_support.h"
 
 namespace layerscope::kernels::cuda::testing {
@@ -15,7 +17,9 @@ class Stage : public ::testing::TestWithParam<DType> {};
 
 TEST_P(Stage, Project_OddShapes_AgreesWithReference) {
   LS_NEEDS_GPU();
-  for (const auto& [rows, cols] : {std::pair{1, 32}, {7, 96}, {33, 224}, {130, 1056}, {4099, 64}}) {
+  for (const auto& [rows, some_cols] :
+       {std::pair{1, 32}, {7, 96}, {33, 224}, {130, 1056}, {4099, 64}, {3, 4864}, {2, 14336}}) {
+    const int cols = whole_blocks(GetParam(), some_cols);
     const TestMatrix w(GetParam(), rows, cols);
     const auto x = random_values(static_cast<std::size_t>(cols), 1);
     const auto bias = random_values(static_cast<std::size_t>(rows), 2);
@@ -43,7 +47,8 @@ TEST_P(Stage, Project_OddShapes_AgreesWithReference) {
 
 TEST_P(Stage, GateUp_OddShapes_AgreesWithReference) {
   LS_NEEDS_GPU();
-  for (const auto& [rows, cols] : {std::pair{1, 32}, {13, 96}, {77, 1056}}) {
+  for (const auto& [rows, some_cols] : {std::pair{1, 32}, {13, 96}, {77, 1056}, {5, 5120}}) {
+    const int cols = whole_blocks(GetParam(), some_cols);
     const TestMatrix gate(GetParam(), rows, cols, 1), up(GetParam(), rows, cols, 2);
     const auto r = static_cast<std::size_t>(rows);
     const auto c = static_cast<std::size_t>(cols);
@@ -72,7 +77,8 @@ TEST_P(Stage, GateUp_OddShapes_AgreesWithReference) {
 
 TEST_P(Stage, Head_OddRows_AgreesWithReference) {
   LS_NEEDS_GPU();
-  for (const auto& [rows, cols] : {std::pair{1, 32}, {1003, 160}}) {
+  for (const auto& [rows, some_cols] : {std::pair{1, 32}, {1003, 160}, {67, 4096}}) {
+    const int cols = whole_blocks(GetParam(), some_cols);
     const TestMatrix w(GetParam(), rows, cols);
     const auto r = static_cast<std::size_t>(rows);
     const auto c = static_cast<std::size_t>(cols);
@@ -93,23 +99,24 @@ TEST_P(Stage, Head_OddRows_AgreesWithReference) {
 
 TEST_P(Stage, Embed_Rows_AreExact) {
   LS_NEEDS_GPU();
-  const int cols = 96;
+  const int cols = whole_blocks(GetParam(), 96);
+  const auto width = static_cast<std::size_t>(cols);
   const TestMatrix w(GetParam(), 50, cols);
   const Device<std::int32_t> ids(std::vector<std::int32_t>{49, 0, 7});
   const Device<std::int32_t> position(std::vector<std::int32_t>{30000});
   const std::vector<double> inv_freq{1.0, 0.01, 0.003};
   const Device<double> df(inv_freq);
-  const Device<float> out(3 * 96, kPoison), cos_sin(18, kPoison);
+  const Device<float> out(3 * width, kPoison), cos_sin(18, kPoison);
   ASSERT_TRUE(launch_embed(launch_info(), w.device(), ids.get(), 3, out.get(), df.get(),
                            position.get(), 6, cos_sin.get())
                   .ok());
   const auto got = out.read();
   const auto angles = cos_sin.read();
   for (std::size_t t = 0; t < 3; ++t) {
-    std::vector<float> row(96), expected(6);
+    std::vector<float> row(width), expected(6);
     const std::size_t id = t == 0 ? 49 : t == 1 ? 0 : 7;
-    dequantize_row(GetParam(), w.host().row(id), 96, row.data());
-    EXPECT_EQ(0, std::memcmp(row.data(), got.data() + t * 96, 96 * sizeof(float)));
+    dequantize_row(GetParam(), w.host().row(id), width, row.data());
+    EXPECT_EQ(0, std::memcmp(row.data(), got.data() + t * width, width * sizeof(float)));
     rope_angles(30000 + static_cast<int>(t), inv_freq.data(), 3, expected.data());
     for (std::size_t i = 0; i < 6; ++i) {
       EXPECT_NEAR(angles[t * 6 + i], expected[i], 1e-7);
@@ -117,8 +124,88 @@ TEST_P(Stage, Embed_Rows_AreExact) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, Stage,
-                         ::testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0));
+/// All that the kernels read as they are.
+std::vector<DType> resident_types() {
+  std::vector<DType> types;
+  for (std::uint32_t raw = 0; raw < 64; ++raw) {
+    const auto info = find_dtype(raw);
+    if (info && info->decodable && resident_dtype(info->dtype) == info->dtype) {
+      types.push_back(info->dtype);
+    }
+  }
+  return types;
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Stage, ::testing::ValuesIn(resident_types()),
+                         [](const auto& info) { return std::string(dtype_info(info.param).name); });
+
+TEST(StageTypes, ElevenAreResident) { EXPECT_EQ(resident_types().size(), 11U); }
+
+// Block types multiply fixed-point activations: what is not finite must still come through.
+TEST_P(Stage, Project_NonFiniteActivation_ReachesEveryRow) {
+  LS_NEEDS_GPU();
+  const int cols = whole_blocks(GetParam(), 96);
+  const TestMatrix w(GetParam(), 40, cols);
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+        -std::numeric_limits<float>::infinity()}) {
+    auto x = random_values(static_cast<std::size_t>(cols), 1);
+    x[37] = bad;
+    const Device<float> dx(x), residual(40, 0.0F), block(40, kPoison), out(40, kPoison);
+    ASSERT_TRUE(launch_project(launch_info(), {w.device(), nullptr, dx.get(), residual.get(),
+                                               block.get(), out.get()})
+                    .ok());
+    for (const float v : block.read()) {
+      EXPECT_FALSE(std::isfinite(v));
+    }
+  }
+}
+
+TEST_P(Stage, Project_HugeTinyAndNoActivations_AgreeWithReference) {
+  LS_NEEDS_GPU();
+  const int cols = whole_blocks(GetParam(), 1056);
+  const TestMatrix w(GetParam(), 21, cols);
+  for (const float factor : {1e20F, 1e-20F, 0.0F}) {
+    auto x = random_values(static_cast<std::size_t>(cols), 1);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x[i] *= i % 64 == 5 ? 100.0F * factor : factor;  // outliers among the small
+    }
+    const Device<float> dx(x), residual(21, 0.0F), block(21, kPoison), out(21, kPoison);
+    ASSERT_TRUE(launch_project(launch_info(), {w.device(), nullptr, dx.get(), residual.get(),
+                                               block.get(), out.get()})
+                    .ok());
+    const auto got = block.read();
+    const auto expected = w.multiply(x, 1);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      ASSERT_NEAR(got[i], expected[i], 100.0 * static_cast<double>(factor) * sum_tolerance(cols))
+          << "row " << i << " factor " << factor;
+    }
+  }
+}
+
+TEST(StageMixed, GateAndUpOfDifferentTypes_AgreeWithReference) {
+  LS_NEEDS_GPU();
+  const std::size_t r = 77, c = 512;
+  for (const auto& [a, b] : {std::pair{DType::kQ4_K, DType::kQ6_K}, {DType::kQ8_0, DType::kQ5_0}}) {
+    const TestMatrix gate(a, 77, 512, 1), up(b, 77, 512, 2);
+    const auto x = random_values(c, 3, 4.0F);
+    const auto weight = random_values(c, 4);
+    std::vector<float> normed(c), act(r);
+    reference::rms_norm(x.data(), weight.data(), c, 1e-5F, normed.data());
+    const auto g = gate.multiply(normed, 1);
+    const auto u = up.multiply(normed, 1);
+    reference::swiglu(g.data(), u.data(), r, act.data());
+    const Device<float> dx(x), dw(weight);
+    const Device<float> dn(c, kPoison), dg(r, kPoison), du(r, kPoison), da(r, kPoison);
+    ASSERT_TRUE(launch_gate_up(launch_info(), {gate.device(), up.device(), dw.get(), 1e-5F,
+                                               dx.get(), dn.get(), dg.get(), du.get(), da.get()})
+                    .ok());
+    EXPECT_LT(difference(dn.read(), normed), 1e-6);
+    EXPECT_LT(difference(dg.read(), g), sum_tolerance(512));
+    EXPECT_LT(difference(du.read(), u), sum_tolerance(512));
+    EXPECT_LT(difference(da.read(), act), 4 * sum_tolerance(512));
+  }
+}
 
 TEST(StageOdd, F16AndF32_ColumnsOfAnyNumber_AgreeWithReference) {
   LS_NEEDS_GPU();
@@ -140,7 +227,9 @@ struct Heads {
   RopePairing pairing;
 };
 
-class HeadShapes : public ::testing::TestWithParam<std::tuple<Heads, bool>> {};
+using ThreeTypes = std::array<DType, 3>;
+
+class HeadShapes : public ::testing::TestWithParam<std::tuple<Heads, bool, ThreeTypes>> {};
 
 float cache_value(const std::vector<std::byte>& bytes, bool f32, std::size_t i) {
   if (f32) {
@@ -155,25 +244,27 @@ float cache_value(const std::vector<std::byte>& bytes, bool f32, std::size_t i) 
 
 TEST_P(HeadShapes, QkvAndAppend_AgreeWithReferenceAndEachOther) {
   LS_NEEDS_GPU();
-  const auto [shape, f32] = GetParam();
-  const int hidden = 96;
+  const auto [shape, f32, types] = GetParam();
+  const int hidden = std::max(
+      {whole_blocks(types[0], 96), whole_blocks(types[1], 96), whole_blocks(types[2], 96)});
+  const auto width = static_cast<std::size_t>(hidden);
   const int context = 5;
   const int position = 3;
   const HeadLayout heads{
       shape.n_heads, shape.n_kv_heads, shape.head_dim, (shape.head_dim + 7) / 8 * 8, context, f32};
   const int widths[3] = {shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim,
                          shape.n_kv_heads * shape.head_dim};
-  const auto x = random_values(96, 1, 2.0F);
-  const auto weight = random_values(96, 2);
-  std::vector<float> normed(96);
-  reference::rms_norm(x.data(), weight.data(), 96, 1e-5F, normed.data());
+  const auto x = random_values(width, 1, 2.0F);
+  const auto weight = random_values(width, 2);
+  std::vector<float> normed(width);
+  reference::rms_norm(x.data(), weight.data(), width, 1e-5F, normed.data());
   std::vector<double> inv_freq;
   for (int i = 0; i < shape.rope_dim / 2; ++i) {
     inv_freq.push_back(std::pow(0.3, i));
   }
   std::vector<float> cos_sin(static_cast<std::size_t>(std::max(2, shape.rope_dim)));
   rope_angles(position, inv_freq.data(), inv_freq.size(), cos_sin.data());
-  const Device<float> dx(x), dw(weight), dcs(cos_sin), dn(96, kPoison);
+  const Device<float> dx(x), dw(weight), dcs(cos_sin), dn(width, kPoison);
   StepState step;
   step.position = position;
   const Device<StepState> state(std::vector<StepState>{step});
@@ -185,8 +276,8 @@ TEST_P(HeadShapes, QkvAndAppend_AgreeWithReferenceAndEachOther) {
   const Device<float> queries(qs, 0.0F);
   QkvStage stage;
   std::vector<TestMatrix*> owned;
-  TestMatrix wq(DType::kF16, widths[0], hidden, 1), wk(DType::kF16, widths[1], hidden, 2),
-      wv(DType::kF16, widths[2], hidden, 3);
+  TestMatrix wq(types[0], widths[0], hidden, 1), wk(types[1], widths[1], hidden, 2),
+      wv(types[2], widths[2], hidden, 3);
   const TestMatrix* w[3] = {&wq, &wk, &wv};
   std::vector<std::vector<float>> bias, raw;
   std::vector<std::unique_ptr<Device<float>>> d_bias, d_raw, d_rot;
@@ -285,7 +376,57 @@ INSTANTIATE_TEST_SUITE_P(
                                          Heads{2, 2, 7, 4, RopePairing::kHalf},
                                          Heads{9, 1, 80, 80, RopePairing::kHalf},
                                          Heads{2, 1, 16, 0, RopePairing::kNone}),
-                       ::testing::Bool()));
+                       ::testing::Bool(),
+                       ::testing::Values(ThreeTypes{DType::kF16, DType::kF16, DType::kF16},
+                                         ThreeTypes{DType::kQ4_K, DType::kQ4_K, DType::kQ6_K},
+                                         ThreeTypes{DType::kQ5_0, DType::kQ5_0, DType::kQ8_0},
+                                         ThreeTypes{DType::kQ5_K, DType::kQ4_1, DType::kQ5_1},
+                                         ThreeTypes{DType::kQ4_0, DType::kQ4_0, DType::kQ4_0})));
+
+// Far more pairs than blocks: several turns, and sections of different lengths.
+TEST(StageMixed, ManyHeads_MixedTypes_EqualUniformProducts) {
+  LS_NEEDS_GPU();
+  const int dim = 128, hidden = 256;
+  const HeadLayout heads{64, 8, dim, dim, 2, true};
+  const int widths[3] = {64 * dim, 8 * dim, 8 * dim};
+  const DType types[3] = {DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+  const auto x = random_values(256, 1, 2.0F);
+  const auto weight = random_values(256, 2);
+  std::vector<float> normed(256);
+  reference::rms_norm(x.data(), weight.data(), 256, 1e-5F, normed.data());
+  const Device<float> dx(x), dw(weight), dn(256, kPoison), cos_sin(std::vector<float>(256, 1.0F));
+  const Device<StepState> state(std::vector<StepState>{StepState{}});
+  const Device<float> keys(8 * 2 * 128, 0.0F), values(8 * 2 * 128, 0.0F),
+      queries(64 * 2 * 128, 0.0F);
+  QkvStage stage;
+  std::vector<std::unique_ptr<TestMatrix>> w;
+  std::vector<std::unique_ptr<Device<float>>> raw, rotated;
+  for (int i = 0; i < 3; ++i) {
+    const auto n = static_cast<std::size_t>(widths[i]);
+    w.push_back(
+        std::make_unique<TestMatrix>(types[i], widths[i], hidden, static_cast<unsigned>(i)));
+    raw.push_back(std::make_unique<Device<float>>(n, kPoison));
+    rotated.push_back(std::make_unique<Device<float>>(n, kPoison));
+    stage.w[i] = w.back()->device();
+    stage.raw[i] = raw.back()->get();
+    if (i < 2) {
+      stage.rotated[i] = rotated.back()->get();
+    }
+  }
+  stage.norm_weight = dw.get();
+  stage.eps = 1e-5F;
+  stage.x = dx.get();
+  stage.normed = dn.get();
+  stage.cos_sin = cos_sin.get();
+  stage.rope = {RopePairing::kHalf, dim};
+  stage.heads = heads;
+  stage.cache = {keys.get(), values.get(), queries.get()};
+  stage.state = state.get();
+  ASSERT_TRUE(launch_qkv(launch_info(), stage).ok());
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_LT(difference(raw[i]->read(), w[i]->multiply(normed, 1)), sum_tolerance(hidden)) << i;
+  }
+}
 
 struct AttentionCase {
   int n_heads, n_kv_heads, head_dim, kv_len, chunk;
