@@ -197,16 +197,21 @@ DeviceMatrix matrix_rows(const DeviceMatrix& m, int first, int count) {
 }
 
 Status launch_repack(const Launch& on, const void* blocks, const DeviceMatrix& to) {
-  Status launched = internal_error("a type without planes cannot be repacked");
+  void (*kernel)(Bytes, std::size_t, int, int, std::uint32_t*, std::uint32_t*) = nullptr;
+  int n_pieces = 0;
+  int blocks_per_row = 0;
   for_plane_dtype(to.dtype, [&]<DType kType>() {
-    const int n_pieces = to.stride / BlockPlanes<kType>::kElements;
-    const std::size_t n = static_cast<std::size_t>(to.rows) * static_cast<std::size_t>(n_pieces);
-    launched = launch(on, repack_kernel<kType>, dim3(blocks_for(n)), kThreads, 0,
-                      static_cast<Bytes>(blocks), n, n_pieces, to.cols / BlockFormat<kType>::kBlock,
-                      static_cast<std::uint32_t*>(const_cast<void*>(to.data)),
-                      static_cast<std::uint32_t*>(const_cast<void*>(to.scales)));
+    kernel = repack_kernel<kType>;
+    n_pieces = to.stride / BlockPlanes<kType>::kElements;
+    blocks_per_row = to.cols / BlockFormat<kType>::kBlock;
   });
-  return launched;
+  if (kernel == nullptr) {
+    return internal_error("a type without planes cannot be repacked");
+  }
+  const std::size_t n = static_cast<std::size_t>(to.rows) * static_cast<std::size_t>(n_pieces);
+  return launch(on, kernel, dim3(blocks_for(n)), kThreads, 0, static_cast<Bytes>(blocks), n,
+                n_pieces, blocks_per_row, static_cast<std::uint32_t*>(const_cast<void*>(to.data)),
+                static_cast<std::uint32_t*>(const_cast<void*>(to.scales)));
 }
 
 Status launch_dequantize(const Launch& on, const DeviceMatrix& w, float* out) {

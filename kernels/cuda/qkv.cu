@@ -149,11 +149,19 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
     ++at;
   }
   const Section& own = sections.of[at];
-  for_plane_dtype(own.dtype, [&]<DType kType>() {
-    run_pairs<kType>(s, own.first_pair, own.last_pair,
-                     static_cast<int>(blockIdx.x) - own.first_block, own.n_blocks, per_head,
-                     padded);
-  });
+  switch (own.dtype) {
+#define LS_CASE(name)                                                                              \
+  case DType::name:                                                                                \
+    run_pairs<DType::name>(s, own.first_pair, own.last_pair,                                       \
+                           static_cast<int>(blockIdx.x) - own.first_block, own.n_blocks, per_head, \
+                           padded);                                                                \
+    break;
+    LS_CASE(kQ4_0) LS_CASE(kQ4_1) LS_CASE(kQ5_0) LS_CASE(kQ5_1)
+    LS_CASE(kQ8_0) LS_CASE(kQ4_K) LS_CASE(kQ5_K) LS_CASE(kQ6_K)
+#undef LS_CASE
+    default:
+      break;
+  }
 }
 
 /// The fewest turns with which all blocks are resident at once; every section has the same number.

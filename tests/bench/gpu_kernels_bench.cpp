@@ -328,8 +328,8 @@ void register_all() {
           if ((depth > 128 && !deep) || (name == "attention" && dtype != DType::kF16)) {
             continue;
           }
-          const std::string label = "bm_" + name + "/" + (dtype == DType::kF16 ? "f16" : "q8_0") +
-                                    "/" + shape->name + (deep ? "/" + std::to_string(depth) : "");
+          const std::string label = "bm_" + name + "/" + lower(dtype_info(dtype).name) + "/" +
+                                    shape->name + (deep ? "/" + std::to_string(depth) : "");
           benchmark::RegisterBenchmark(
               label.c_str(),
               [=](benchmark::State& state) { bm_stages(state, *shape, dtype, depth, name); })

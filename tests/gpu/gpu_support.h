@@ -86,7 +86,7 @@ class TestMatrix {
     host_ = {dtype, bytes_.data(), static_cast<std::size_t>(rows), static_cast<std::size_t>(cols)};
     if (has_planes(dtype)) {
       std::vector<std::byte> shifted(bytes_.size() + 1);  // at an odd address, as in a file
-      std::copy(bytes_.begin(), bytes_.end(), shifted.begin() + 1);
+      std::memcpy(shifted.data() + 1, bytes_.data(), bytes_.size());
       const Device<std::byte> blocks(shifted);
       EXPECT_TRUE(launch_repack(launch_info(), blocks.get() + 1, device_).ok());
       EXPECT_EQ(cudaSuccess, cudaDeviceSynchronize());

@@ -137,7 +137,7 @@ std::vector<DType> resident_types() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Stage, ::testing::ValuesIn(resident_types()),
-                         [](const auto& info) { return std::string(dtype_info(info.param).name); });
+                         [](const auto& type) { return std::string(dtype_info(type.param).name); });
 
 TEST(StageTypes, ElevenAreResident) { EXPECT_EQ(resident_types().size(), 11U); }
 

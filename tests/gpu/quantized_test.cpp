@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
+#include <span>
 
 #include "tests/gpu/cuda_generator.h"
 
@@ -30,8 +30,8 @@ class GpuQuantized : public ::testing::TestWithParam<const char*> {
     GTEST_SKIP() << file("model.gguf") << " is not there (set LS_SHARED_DIR)"; \
   }
 
-double divergence(const std::vector<float>& reference, const std::vector<float>& other) {
-  const auto log_sum = [](const std::vector<float>& v) {
+double divergence(std::span<const float> reference, std::span<const float> other) {
+  const auto log_sum = [](std::span<const float> v) {
     double top = -INFINITY;
     for (const float x : v) {
       top = std::max(top, static_cast<double>(x));
