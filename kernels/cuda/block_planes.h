@@ -9,7 +9,7 @@
 // its low nibbles and 16 + 4w … in its high ones; of Q8_0, 16 elements to a piece, elements
 // 4w … 4w + 3. Nothing here needs a GPU: tests/kernels/block_planes_test.cpp runs it on the host.
 //
-// To add a type: its BlockPlanes below and a line in for_plane_dtype; tests take it from there.
+// To add a type: its BlockPlanes below and its name in LS_PLANE_TYPES; tests take it from there.
 #pragma once
 
 #include <bit>
@@ -337,14 +337,26 @@ struct BlockPlanes<DType::kQ6_K> : NibblePlanes<DType::kQ6_K> {
 
 // ---- Where the planes stand in a row of side words; every plane begins on 16 bytes
 
-/// First word of side plane `plane`; with `plane` = kSides the words of a row.
+/// Words of one plane, rounded up to 16 bytes.
+template <DType kType, int kPlane>
+LS_HOST_DEVICE int plane_words(int n_pieces) {
+  constexpr unsigned kSharers = BlockPlanes<kType>::side(kPlane).sharers;
+  constexpr unsigned kWords = BlockPlanes<kType>::side(kPlane).bytes / 4;
+  return static_cast<int>(
+      ((static_cast<unsigned>(n_pieces) + kSharers - 1) / kSharers * kWords + 3) / 4 * 4);
+}
+
+/// First word of side plane `plane`; with `plane` = kSides the words of a row. Written out: a loop
+/// was not unrolled, and its divisions cost a third of all instructions of a product.
 template <DType kType>
 LS_HOST_DEVICE int side_offset(int n_pieces, int plane) {
-  using B = BlockPlanes<kType>;
-  int words = 0;
-  for (int p = 0; p < plane; ++p) {
-    const int n = (n_pieces + B::side(p).sharers - 1) / B::side(p).sharers;
-    words += (n * B::side(p).bytes / 4 + 3) / 4 * 4;
+  constexpr int kSides = BlockPlanes<kType>::kSides;
+  int words = plane > 0 ? plane_words<kType, 0>(n_pieces) : 0;
+  if constexpr (kSides > 1) {
+    words += plane > 1 ? plane_words<kType, 1>(n_pieces) : 0;
+  }
+  if constexpr (kSides > 2) {
+    words += plane > 2 ? plane_words<kType, 2>(n_pieces) : 0;
   }
   return words;
 }
@@ -410,10 +422,10 @@ LS_HOST_DEVICE float plane_value(std::uint32_t code, const BlockScale& s) {
 // as fine as float32 where it matters, in a sum, so that a product with exact codes is as good as
 // one in float32 (8-bit activations, as others use, cost 2⁻⁸).
 
-constexpr float kTopDigits = 4194303.0F;
+constexpr float kTopDigits = 4194300.0F;
 
-/// 1 / step and step of a block whose largest magnitude has these bits. Inf and NaN make everything
-/// NaN; blocks below 1e-30 become zero.
+/// 1 / step and step (never subnormal) of a block whose largest magnitude has these bits. Inf and
+/// NaN make everything NaN; blocks below 1e-30 become zero.
 struct DigitScale {
   float inverse, step;
 };
@@ -421,8 +433,17 @@ LS_HOST_DEVICE DigitScale digit_scale(std::uint32_t top_bits) {
   if (top_bits >= 0x7F800000U) {
     return {0.0F, planes::float_of(0x7FC00000U)};
   }
-  const float top = planes::float_of(top_bits);
-  return top < 1e-30F ? DigitScale{0.0F, 0.0F} : DigitScale{kTopDigits / top, top / kTopDigits};
+  const float step = planes::float_of(top_bits) * (1.0F / kTopDigits);
+  if (top_bits < planes::bits_of(1e-30F)) {
+    return {0.0F, 0.0F};
+  }
+#ifdef __CUDA_ARCH__
+  float inverse;  // 1 unit in the last place off: as rounding any factor
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(step));
+  return {inverse, step};
+#else
+  return {1.0F / step, step};
+#endif
 }
 
 /// x / step, rounded, in the low mantissa bits of 1.5 · 2²³.
@@ -440,6 +461,11 @@ LS_HOST_DEVICE std::uint32_t digits_of(std::uint32_t fixed) {
   return (fixed + 0x00408080U) ^ 0x00808080U;
 }
 
+/// The types that have planes.
+#ifndef LS_PLANE_TYPES
+#define LS_PLANE_TYPES(X) X(kQ4_0) X(kQ4_1) X(kQ5_0) X(kQ5_1) X(kQ8_0) X(kQ4_K) X(kQ5_K) X(kQ6_K)
+#endif
+
 /// Calls f.template operator()<DType>() for a type that has planes.
 template <class F>
 bool for_plane_dtype(DType dtype, F&& f) {
@@ -447,15 +473,8 @@ bool for_plane_dtype(DType dtype, F&& f) {
 #define LS_CASE(name)                     \
   case DType::name:                       \
     f.template operator()<DType::name>(); \
-    return true
-    LS_CASE(kQ4_0);
-    LS_CASE(kQ4_1);
-    LS_CASE(kQ5_0);
-    LS_CASE(kQ5_1);
-    LS_CASE(kQ8_0);
-    LS_CASE(kQ4_K);
-    LS_CASE(kQ5_K);
-    LS_CASE(kQ6_K);
+    return true;
+    LS_PLANE_TYPES(LS_CASE)
 #undef LS_CASE
     default:
       return false;

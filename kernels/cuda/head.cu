@@ -7,11 +7,14 @@
 // (84 %), Q8_0, 558 MB, 142 µs = 3.9 TB/s (84 %).
 #include "kernels/cuda/matvec.cuh"
 
+#ifndef LS_HEAD_ROWS
+#define LS_HEAD_ROWS 2
+#endif
 namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType>
-constexpr int kHeadRows = Piece<kType>::kBlocks ? 2 : 4;
+constexpr int kHeadRows = Piece<kType>::kBlocks ? LS_HEAD_ROWS : 4;
 
 template <DType kType>
 using Stream =
@@ -30,8 +33,9 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
     return RowOf{&s.w, min(which * kRows + r, s.w.rows - 1)};
   };
   Stream<kType> stream(shared + padded / 4, s.w.stride, group, turn, n_groups, 0, source);
+  const NormWeight<kType> norm(s.norm_weight, s.w.cols);
   wait_for_previous();
-  stage_norm<kType>(shared, s.x, s.norm_weight, s.w.cols, padded, s.eps, s.normed);
+  stage_norm<kType>(shared, s.x, norm, s.w.cols, padded, s.eps, s.normed);
   for (; group < n_groups; group += turn) {
     float sum[kRows] = {};
     stream.multiply(source, shared, padded / kElements, sum);

@@ -70,6 +70,9 @@ class RowStream {
         turn_(turn),
         n_groups_(n_groups),
         ring_(static_cast<uint4*>(shared)) {
+    if constexpr (P::kBlocks) {
+      side_words_ = static_cast<unsigned>(side_offset<kType>(n_pieces_, kSides));
+    }
     if (group_ < n_groups_) {
       find_rows(source);
     }
@@ -149,8 +152,10 @@ class RowStream {
 #pragma unroll
     for (int p = 0; p < kSides; ++p) {
       const int words = P::side(p).bytes / 4;
-      const std::uint32_t* from =
-          sides_[r] + side_offset<kType>(n_pieces_, p) + piece / P::side(p).sharers * words;
+      const std::uint32_t* from = sides_[r] + side_offset<kType>(n_pieces_, p) +
+                                  static_cast<unsigned>(piece) /
+                                      static_cast<unsigned>(P::side(p).sharers) *
+                                      static_cast<unsigned>(words);
       if (words == 2) {
         copy_async_8(side_slot(before, 2, slot), from);
       } else {
@@ -175,10 +180,16 @@ class RowStream {
         out.of[d][4 * c + 3] = v.w;
       }
     }
-    const float4 shared = x[3 * kChunks * x_pieces + piece / (32 / P::kElements)];
-    out.step = shared.x;
-    out.half[0] = shared.y;
-    out.half[1] = shared.z;
+    if constexpr (P::kHalves == 2) {
+      const float4 shared = x[3 * kChunks * x_pieces + piece];
+      out.step = shared.x;
+      out.sum[0] = shared.y;
+      out.sum[1] = shared.z;
+    } else {
+      const float2 shared = reinterpret_cast<const float2*>(x + 3 * kChunks * x_pieces)[piece];
+      out.step = shared.x;
+      out.sum[0] = shared.y;
+    }
   }
 
   template <class Source>
@@ -189,8 +200,7 @@ class RowStream {
       const auto at = static_cast<std::size_t>(row);
       rows_[r] = static_cast<const uint4*>(matrix->data) + at * static_cast<unsigned>(n_pieces_);
       if constexpr (P::kBlocks) {
-        sides_[r] = static_cast<const std::uint32_t*>(matrix->scales) +
-                    at * static_cast<unsigned>(side_offset<kType>(n_pieces_, kSides));
+        sides_[r] = static_cast<const std::uint32_t*>(matrix->scales) + at * side_words_;
       }
     }
   }
@@ -227,6 +237,7 @@ class RowStream {
   int step_ = 0, in_ = 0, out_ = 0;
   uint4* ring_ = nullptr;
   const uint4* rows_[kRows] = {};
+  unsigned side_words_ = 0;
   const std::uint32_t* sides_[P::kBlocks ? kRows : 1] = {};
 };
 
@@ -248,12 +259,12 @@ __device__ __forceinline__ int place_of_four(int i, int padded) {
 }
 
 // For block types x stands as digits (block_planes.h) in the same order: all first 16 elements of
-// pieces with digit 0, all second 16, then digits 1 and 2, then {step, Σx of 16, Σx of 16, 0} per
-// block of 32. 3.5 bytes an element.
+// pieces with digit 0, all second 16, then digits 1 and 2, then {step, Σx} per piece, or {step, Σx
+// of 16, Σx of 16, 0} where halves have scales of their own. At most 3.5 bytes an element.
 
 /// Turns elements 4i … 4i + 3 of the block that eight neighbouring lanes hold into digits. All
 /// lanes call; `inside`: whether there are such elements.
-template <int kElements>
+template <DType kType>
 __device__ __forceinline__ void stage_digits(float4* x, const float4& v, int i, int padded,
                                              bool inside) {
   constexpr unsigned kAll = 0xFFFFFFFFU;
@@ -279,6 +290,7 @@ __device__ __forceinline__ void stage_digits(float4* x, const float4& v, int i, 
   for (int k = 0; k < 4; ++k) {
     digits[k] = digits_of(fixed[k]);
   }
+  constexpr int kElements = Piece<kType>::kElements;
   constexpr int kFours = kElements / 4;
   constexpr int kChunks = kElements / 16;
   const int x_pieces = padded / kElements;
@@ -292,25 +304,32 @@ __device__ __forceinline__ void stage_digits(float4* x, const float4& v, int i, 
     words[((d * kChunks + chunk) * x_pieces + i / kFours) * 4 + i % 4] =
         __byte_perm(first, second, 0x5410U);
   }
-  if (i % 8 == 0) {
-    x[3 * kChunks * x_pieces + i / 8] = {scale.step, scale.step * static_cast<float>(total),
-                                         scale.step * static_cast<float>(other), 0.0F};
+  float4* shared = x + 3 * kChunks * x_pieces;
+  if constexpr (Piece<kType>::kHalves == 2) {
+    if (i % 8 == 0) {
+      shared[i / 8] = {scale.step, scale.step * static_cast<float>(total),
+                       scale.step * static_cast<float>(other), 0.0F};
+    }
+  } else if (i % kFours == 0) {
+    const int all = kElements == 32 ? total + other : total;
+    reinterpret_cast<float2*>(shared)[i / kFours] = {scale.step,
+                                                     scale.step * static_cast<float>(all)};
   }
 }
 
 /// x = values, zero beyond `cols`. All threads call; ends with a barrier.
 template <DType kType>
 __device__ __forceinline__ void stage_plain(float4* x, const float* values, int cols, int padded) {
-  constexpr int kElements = Piece<kType>::kElements;
   if constexpr (Piece<kType>::kBlocks) {
 #pragma unroll 4
     for (int base = 0; base < padded / 4; base += kMatvecThreads) {
       const int i = base + static_cast<int>(threadIdx.x);
       const bool inside = i < padded / 4;
       const float4 v = inside ? load_four(values, i, cols) : float4{};
-      stage_digits<kElements>(x, v, i, padded, inside);
+      stage_digits<kType>(x, v, i, padded, inside);
     }
   } else {
+    constexpr int kElements = Piece<kType>::kElements;
 #pragma unroll 4
     for (int i = static_cast<int>(threadIdx.x); i < padded / 4; i += kMatvecThreads) {
       x[place_of_four<kElements>(i, padded)] = load_four(values, i, cols);
@@ -319,15 +338,41 @@ __device__ __forceinline__ void stage_plain(float4* x, const float* values, int 
   __syncthreads();
 }
 
+/// Elements of the norm's weight that a thread will need, on their way before the wait on the
+/// previous kernel. Rows of up to 4,096 stay in registers whole.
+template <DType kType>
+class NormWeight {
+ public:
+  static constexpr int kKept = Piece<kType>::kBlocks ? 4 : 1;
+
+  __device__ NormWeight(const float* weight, int cols) : weight_(weight), cols_(cols) {
+    if constexpr (Piece<kType>::kBlocks) {
+#pragma unroll
+      for (int k = 0; k < kKept; ++k) {
+        const int i = k * kMatvecThreads + static_cast<int>(threadIdx.x);
+        kept_[k] = 4 * i < cols ? load_four(weight, i, cols) : float4{};
+      }
+    }
+  }
+  [[nodiscard]] __device__ float4 kept(int k) const { return kept_[k]; }
+  [[nodiscard]] __device__ float4 at(int i) const { return load_four(weight_, i, cols_); }
+
+ private:
+  const float* weight_;
+  int cols_;
+  float4 kept_[kKept];
+};
+
 /// x = rms_norm(values) · weight, zero beyond `cols`; every block computes it again, which is
 /// cheaper than a launch of its own. Block 0 also writes it to `normed`.
 template <DType kType>
-__device__ __forceinline__ void stage_norm(float4* x, const float* values, const float* weight,
-                                           int cols, int padded, float eps, float* normed) {
+__device__ __forceinline__ void stage_norm(float4* x, const float* values,
+                                           const NormWeight<kType>& weight, int cols, int padded,
+                                           float eps, float* normed) {
   __shared__ float scratch[kWarp];
   constexpr int kElements = Piece<kType>::kElements;
   constexpr bool kBlocks = Piece<kType>::kBlocks;
-  constexpr int kKept = kBlocks ? 4 : 1;  // rows of up to 4,096 stay in registers
+  constexpr int kKept = NormWeight<kType>::kKept;
   float4 kept[kKept];
   float squares = 0.0F;
   const auto add = [&squares](const float4& v) {
@@ -339,6 +384,9 @@ __device__ __forceinline__ void stage_norm(float4* x, const float* values, const
     for (int k = 0; k < kKept; ++k) {
       const int i = k * kMatvecThreads + tid;
       kept[k] = i < padded / 4 ? load_four(values, i, cols) : float4{};
+    }
+#pragma unroll
+    for (int k = 0; k < kKept; ++k) {
       add(kept[k]);
     }
     for (int i = kKept * kMatvecThreads + tid; i < padded / 4; i += kMatvecThreads) {
@@ -354,8 +402,7 @@ __device__ __forceinline__ void stage_norm(float4* x, const float* values, const
   }
   const float mean = block_sum(squares, scratch) / static_cast<float>(cols);
   const float scale = 1.0F / sqrtf(mean + eps);
-  const auto scaled = [&](int i, const float4& v) {
-    const float4 w = load_four(weight, i, cols);
+  const auto scaled = [&](int i, const float4& v, const float4& w) {
     const float4 out = {v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w};
     if (blockIdx.x == 0 && normed != nullptr) {
       const float four[4] = {out.x, out.y, out.z, out.w};
@@ -371,20 +418,21 @@ __device__ __forceinline__ void stage_norm(float4* x, const float* values, const
       const int i = k * kMatvecThreads + tid;
       if (k * kMatvecThreads < padded / 4) {  // the same for all lanes
         const bool inside = i < padded / 4;
-        stage_digits<kElements>(x, inside ? scaled(i, kept[k]) : float4{}, i, padded, inside);
+        const float4 v = inside ? scaled(i, kept[k], weight.kept(k)) : float4{};
+        stage_digits<kType>(x, v, i, padded, inside);
       }
     }
     for (int base = kKept * kMatvecThreads; base < padded / 4; base += kMatvecThreads) {
       const int i = base + tid;
       const bool inside = i < padded / 4;
-      const float4 v = inside ? scaled(i, load_four(values, i, cols)) : float4{};
-      stage_digits<kElements>(x, v, i, padded, inside);
+      const float4 v = inside ? scaled(i, load_four(values, i, cols), weight.at(i)) : float4{};
+      stage_digits<kType>(x, v, i, padded, inside);
     }
   } else {
 #pragma unroll 4
     for (int i = tid; i < padded / 4; i += kMatvecThreads) {
       float4& place = x[place_of_four<kElements>(i, padded)];
-      place = scaled(i, place);
+      place = scaled(i, place, weight.at(i));
     }
   }
   __syncthreads();

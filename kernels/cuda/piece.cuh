@@ -5,8 +5,8 @@
 // codes are multiplied with activations in fixed point by dp4a (four products an instruction):
 // BlockPiece, one definition for all of them.
 //
-// To add a block type: its BlockPlanes (block_planes.h), `Piece<kType>` and a line of for_dtype
-// (device.cuh). Tests and the resident type follow from for_plane_dtype.
+// To add a block type: its BlockPlanes and its name in LS_PLANE_TYPES (block_planes.h), and
+// `Piece<kType>` below. The kernels of the decode stages need no change.
 #pragma once
 
 #include "kernels/cuda/block_planes.h"
@@ -78,8 +78,8 @@ __device__ __forceinline__ int dot_four(std::uint32_t codes, std::uint32_t digit
 template <int kElements>
 struct Digits {
   std::uint32_t of[3][kElements / 4];
-  float step;     ///< value of digit 0
-  float half[2];  ///< Σx of the first and the second 16 elements of the block
+  float step;    ///< value of digit 0
+  float sum[2];  ///< Σx of the piece; of Q6_K, of either half
 };
 
 /// Exact sums of code · digit in 32 bits, then float32: three dp4a for four products.
@@ -111,14 +111,11 @@ struct BlockPiece : BlockPlanes<kType> {
       const BlockScale s = B::scale(side, piece, h);
       const float products = fmaf(static_cast<float>(total[h][2] * 256 + total[h][1]), 256.0F,
                                   static_cast<float>(total[h][0]));
-      const float sum_x = B::kHalves == 2      ? x.half[h]
-                          : B::kElements == 16 ? x.half[piece % 2]
-                                               : x.half[0] + x.half[1];
       sum = fmaf(s.factor * x.step, products, sum);
       if constexpr (B::kCentre == 0) {
-        sum = fmaf(-s.offset, sum_x, sum);
+        sum = fmaf(-s.offset, x.sum[h], sum);
       } else {  // no such type has a minimum
-        sum = fmaf(s.factor * -static_cast<float>(B::kCentre), sum_x, sum);
+        sum = fmaf(s.factor * -static_cast<float>(B::kCentre), x.sum[h], sum);
       }
     }
     return sum;

@@ -6,6 +6,12 @@
 // 3.5 TB/s (76 % of 4.65); Q8_0, 62.5 MB, 21.8 µs = 2.9 TB/s (61 %).
 #include "kernels/cuda/matvec.cuh"
 
+#ifndef LS_DOWN_ROWS
+#define LS_DOWN_ROWS 2
+#endif
+#ifndef LS_DOWN_SPLIT
+#define LS_DOWN_SPLIT 1
+#endif
 namespace layerscope::kernels::cuda {
 namespace {
 
@@ -39,6 +45,15 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   stage_plain<kType>(shared, s.x, s.w.cols, padded);
   for (; turn < n_groups; turn += step) {
     const int group = turn + warp / kSplit;
+    // On their way while the products are made.
+    float bias[kRows] = {};
+    float residual[kRows] = {};
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int row = min(group * kRows + r, s.w.rows - 1);
+      bias[r] = s.bias != nullptr ? s.bias[row] : 0.0F;
+      residual[r] = __ldcg(s.residual + row);
+    }
     float sum[kRows] = {};
     stream.multiply(source, shared, padded / kElements, sum);
     if constexpr (kSplit > 1) {
@@ -63,9 +78,9 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
       for (int r = 0; r < kRows; ++r) {
         const int row = group * kRows + r;
         if (row < s.w.rows) {
-          const float value = sum[r] + (s.bias != nullptr ? s.bias[row] : 0.0F);
+          const float value = sum[r] + bias[r];
           s.block[row] = value;
-          s.out[row] = s.residual[row] + value;
+          s.out[row] = residual[r] + value;
         }
       }
     }
@@ -88,9 +103,11 @@ Status launch_project(const Launch& on, const ProjectStage& stage) {
   const int rows = stage.w.rows;
   return for_dtype(stage.w.dtype, [&]<DType kType>() {
     if (rows >= kManyRows) {
-      const int groups = (rows + 1) / 2;
-      return launch_split<kType, 2, 1>(on, stage, groups,
-                                       even_blocks(groups, kMatvecWarps, on.sm_count * 3));
+      constexpr int kRows = Piece<kType>::kBlocks ? LS_DOWN_ROWS : 2;
+      constexpr int kSplit = Piece<kType>::kBlocks ? LS_DOWN_SPLIT : 1;
+      const int groups = (rows + kRows - 1) / kRows;
+      return launch_split<kType, kRows, kSplit>(
+          on, stage, groups, even_blocks(groups, kMatvecWarps / kSplit, on.sm_count * 3));
     }
     if constexpr (Piece<kType>::kBlocks) {
       if (stage.w.stride <= kWarp * Piece<kType>::kElements) {  // one warp's step is a whole row

@@ -108,13 +108,15 @@ __device__ void run_pairs(const QkvStage& s, int first, int last, int block, int
   };
   Stream<kType> stream(shared + padded / 4, s.w[find_pair(s, first, per_head).which].stride, group,
                        turn, last, 0, source);
+  const NormWeight<kType> norm(s.norm_weight, s.w[0].cols);
   wait_for_previous();
-  stage_norm<kType>(shared, s.x, s.norm_weight, s.w[0].cols, padded, s.eps, s.normed);
+  stage_norm<kType>(shared, s.x, norm, s.w[0].cols, padded, s.eps, s.normed);
+  const int position = s.state->position;
   for (; group < last; group += turn) {
     float sum[2] = {0.0F, 0.0F};
     stream.multiply(source, shared, padded / kElements, sum);
     if (threadIdx.x % kWarp == 0) {
-      finish_pair(s, find_pair(s, group, per_head), s.state->position, sum[0], sum[1]);
+      finish_pair(s, find_pair(s, group, per_head), position, sum[0], sum[1]);
     }
   }
 }
@@ -156,8 +158,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
                            static_cast<int>(blockIdx.x) - own.first_block, own.n_blocks, per_head, \
                            padded);                                                                \
     break;
-    LS_CASE(kQ4_0) LS_CASE(kQ4_1) LS_CASE(kQ5_0) LS_CASE(kQ5_1)
-    LS_CASE(kQ8_0) LS_CASE(kQ4_K) LS_CASE(kQ5_K) LS_CASE(kQ6_K)
+    LS_PLANE_TYPES(LS_CASE)
 #undef LS_CASE
     default:
       break;

@@ -90,8 +90,8 @@ TEST_P(GpuQuantized, Greedy_EqualsTheExpandedReference) {
   }
 }
 
-// F16 caches, and F16 weights and activations in prefill: the distribution's bound. 1e-4 nats is
-// 1/30 of what quantising to 8 bits itself does to the golden models.
+// F16 caches, and F16 weights and activations in prefill. Seen: 1.4e-6 to 2.9e-6 nats; the bound is
+// ten times that.
 TEST_P(GpuQuantized, Distribution_F16_StaysWithinItsBound) {
   LS_NEEDS_MODEL();
   const auto loaded = load(file("model.gguf"));
@@ -101,7 +101,7 @@ TEST_P(GpuQuantized, Distribution_F16_StaysWithinItsBound) {
   const double kl = divergence(expected, generator.logits());
   std::printf("%s: KL divergence %.2e nats, largest difference %.2e\n", GetParam(), kl,
               largest_difference(generator.logits(), expected));
-  EXPECT_LE(kl, 1e-4);
+  EXPECT_LE(kl, 3e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, GpuQuantized,
