@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/block_planes.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/ops.h"
 
@@ -163,22 +164,11 @@ Status for_dtype(DType dtype, F&& f) {
       return f.template operator()<DType::kF16>();
     case DType::kBF16:
       return f.template operator()<DType::kBF16>();
-    case DType::kQ4_0:
-      return f.template operator()<DType::kQ4_0>();
-    case DType::kQ4_1:
-      return f.template operator()<DType::kQ4_1>();
-    case DType::kQ5_0:
-      return f.template operator()<DType::kQ5_0>();
-    case DType::kQ5_1:
-      return f.template operator()<DType::kQ5_1>();
-    case DType::kQ8_0:
-      return f.template operator()<DType::kQ8_0>();
-    case DType::kQ4_K:
-      return f.template operator()<DType::kQ4_K>();
-    case DType::kQ5_K:
-      return f.template operator()<DType::kQ5_K>();
-    case DType::kQ6_K:
-      return f.template operator()<DType::kQ6_K>();
+#define LS_CASE(name) \
+  case DType::name:   \
+    return f.template operator()<DType::name>();
+      LS_PLANE_TYPES(LS_CASE)
+#undef LS_CASE
     default:
       return internal_error("a weight type that the CUDA kernels cannot compute with");
   }
