@@ -9,6 +9,7 @@
 #include "engine/backend/cuda.h"
 #include "engine/backend/cuda_fault_pass.h"
 #include "engine/base/log.h"
+#include "kernels/cuda/dequant_blocks.h"
 
 namespace layerscope::backend::cuda {
 
@@ -27,13 +28,15 @@ double gib(std::size_t bytes) { return static_cast<double>(bytes) / (1U << 30U);
 
 std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
-/// Elements of the largest matrix that cuBLAS needs converted.
+/// Elements of the work space in which weights are converted for cuBLAS.
 std::size_t converted_elements(const model::Weights& weights, bool exact) {
   std::size_t largest = 0;
   const auto look = [&](const kernels::Matrix& m) {
-    const bool convert = exact ? m.dtype != DType::kF32 : m.dtype == DType::kQ8_0;
-    if (convert) {
-      largest = std::max(largest, m.rows * size(padded_cols(m.dtype, static_cast<int>(m.cols))));
+    const DType dtype = kernels::cuda::resident_dtype(m.dtype);
+    if (exact ? dtype != DType::kF32 : kernels::cuda::has_planes(dtype)) {
+      largest =
+          std::max(largest, Gemm::matrix_elements(static_cast<int>(m.rows),
+                                                  padded_cols(dtype, static_cast<int>(m.cols))));
     }
   };
   look(weights.head);

@@ -108,7 +108,7 @@ Status CudaBackend::Stages::grouped_experts(const DeviceLayer& w, const float* i
       if (n == 0) {
         continue;
       }
-      const DeviceMatrix one = expert_rows(all, e, rows);
+      const DeviceMatrix one = kernels::cuda::matrix_rows(all, e * rows, rows);
       const std::size_t at = size(first[size(e)]);
       float* out = work.grouped_out + at * size(rows);
       LS_CHECK(self_.gemm_->set_input(work.grouped_in + at * size(all.cols), n, one));

@@ -7,6 +7,7 @@
 
 #include "engine/backend/cuda_backend.h"
 #include "engine/backend/cuda_fault_pass.h"
+#include "engine/backend/cuda_stages.h"
 #include "engine/base/half.h"
 #include "kernels/cuda/inspect.h"
 
@@ -142,11 +143,9 @@ Status CudaBackend::head_product(std::span<const float> residual) {
   float* const x = work_.prefill.resid_out;
   LS_CUDA(cudaMemcpyAsync(x, residual.data(), residual.size_bytes(), cudaMemcpyHostToDevice,
                           on.stream));
-  LS_CHECK(launch_rms_norm(on, x, weights.output_norm, rows, spec.hidden, spec.norm_eps,
-                           work_.final_norm));
-  LS_CHECK(gemm_->set_input(work_.final_norm, rows, weights.head));
-  LS_CHECK(gemm_->product(weights.head, work_.logits));
-  return launch_scale_rows(on, work_.logits, gemm_->row_scale(), rows, spec.vocab_rows);
+  Stages ends(*this, weights, spec, work_.prefill, rows, Stages::Products::kBatch, on);
+  LS_CHECK(ends.final_norm(x, rows, work_.final_norm));
+  return ends.logits(work_.final_norm, rows, work_.logits);
 }
 
 Status CudaBackend::head_logits(std::span<const float> residual, std::vector<float>& logits) {

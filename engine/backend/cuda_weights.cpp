@@ -53,7 +53,8 @@ class Layout {
     const DeviceMatrix all = room(type, experts.size() * first.rows, first.cols);
     for (std::size_t e = 0; e < experts.size() && !planner_.measuring(); ++e) {
       jobs.push_back(
-          {experts[e].*which, expert_rows(all, static_cast<int>(e), static_cast<int>(first.rows))});
+          {experts[e].*which, kernels::cuda::matrix_rows(all, static_cast<int>(e * first.rows),
+                                                         static_cast<int>(first.rows))});
     }
     return all;
   }
@@ -86,16 +87,15 @@ class Layout {
       const model::LayerWeights& from = weights.layers[i];
       DeviceLayer& to = w.layers[i];
       place_vectors(from, to);
-      // A fused stage has one type: where the file mixes them, float32 holds all of them exactly.
-      const bool same_qkv = from.q.dtype == from.k.dtype && from.q.dtype == from.v.dtype;
-      const bool same_ffn = from.gate.data == nullptr || from.gate.dtype == from.up.dtype;
+      const bool fuse_qkv = fits(from.q, from.k) && fits(from.q, from.v);
+      const bool fuse_ffn = from.gate.data == nullptr || fits(from.gate, from.up);
       const std::array<const Matrix*, 3> qkv{&from.q, &from.k, &from.v};
       for (std::size_t m = 0; m < qkv.size(); ++m) {
-        to.qkv[m] = matrix(*qkv[m], same_qkv ? resident_dtype(qkv[m]->dtype) : DType::kF32);
+        to.qkv[m] = matrix(*qkv[m], fuse_qkv ? resident_dtype(qkv[m]->dtype) : DType::kF32);
       }
       to.out = matrix(from.out);
-      to.gate = matrix(from.gate, same_ffn ? resident_dtype(from.gate.dtype) : DType::kF32);
-      to.up = matrix(from.up, same_ffn ? resident_dtype(from.up.dtype) : DType::kF32);
+      to.gate = matrix(from.gate, fuse_ffn ? resident_dtype(from.gate.dtype) : DType::kF32);
+      to.up = matrix(from.up, fuse_ffn ? resident_dtype(from.up.dtype) : DType::kF32);
       to.down = matrix(from.down);
       to.router = matrix(from.router);
       if (!from.experts.empty()) {
@@ -166,6 +166,15 @@ class Layout {
     to.expert_gate = stack(experts, &E::gate, type(&E::gate));
     to.expert_up = stack(experts, &E::up, type(&E::up));
     to.expert_down = stack(experts, &E::down, type(&E::down));
+  }
+
+  /// Whether two matrices of a fused stage can stay as they are: block types mix, others do not;
+  /// where the file mixes those, float32 holds all of them exactly.
+  static bool fits(const Matrix& a, const Matrix& b) {
+    const DType first = resident_dtype(a.dtype);
+    const DType second = resident_dtype(b.dtype);
+    return first == second ||
+           (kernels::cuda::has_planes(first) && kernels::cuda::has_planes(second));
   }
 
   static std::size_t largest_file_matrix(const model::Model& model) {
@@ -304,14 +313,12 @@ class Upload {
       } else if (decode) {
         decode_rows(job, row, n, buffer);
         LS_CHECK(ring_.send(to, n * device_row));
-      } else if (job.from.dtype == DType::kQ8_0) {
+      } else if (kernels::cuda::has_planes(job.to.dtype)) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
         LS_CHECK(ring_.send(staging, n * row_bytes));
-        const std::size_t blocks_per_row = job.from.cols / 32;
-        auto* scales = static_cast<std::byte*>(const_cast<void*>(job.to.scales));
-        LS_CHECK(kernels::cuda::launch_repack_q8(
-            on, staging, n * blocks_per_row, job.to.cols, to,
-            scales + row * scale_bytes(DType::kQ8_0, 1, job.to.cols)));
+        LS_CHECK(kernels::cuda::launch_repack(
+            on, staging,
+            kernels::cuda::matrix_rows(job.to, static_cast<int>(row), static_cast<int>(n))));
       } else if (row_bytes == device_row) {
         ring_.copy(buffer, job.from.row(row), n * row_bytes);
         LS_CHECK(ring_.send(to, n * row_bytes));
@@ -352,18 +359,6 @@ class Upload {
 };
 
 }  // namespace
-
-DeviceMatrix expert_rows(const DeviceMatrix& all, int expert, int rows) {
-  DeviceMatrix one = all;
-  one.rows = rows;
-  one.data =
-      static_cast<const std::byte*>(all.data) + plane_bytes(all.dtype, expert * rows, all.cols);
-  if (all.scales != nullptr) {
-    one.scales =
-        static_cast<const std::byte*>(all.scales) + scale_bytes(all.dtype, expert * rows, all.cols);
-  }
-  return one;
-}
 
 std::size_t weight_bytes(const model::Model& model) {
   Layout layout(nullptr);

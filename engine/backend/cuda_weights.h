@@ -1,8 +1,8 @@
 // The model's weights in device memory, in their file type where the kernels read it, else decoded
 // to float32 (kernels/cuda/dequant_blocks.h).
 //
-// Q8_0 blocks are repacked into two aligned planes (a bijection: the file's blocks can be had
-// back); rows of other types are padded to 16 bytes where their length asks for it.
+// Block types are repacked into planes (kernels/cuda/block_planes.h; a bijection: the file's blocks
+// can be had back); rows of other types are padded to 16 bytes where their length asks for it.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +34,6 @@ struct DeviceLayer {
   DeviceMatrix expert_gate, expert_up;  ///< [experts · ffn, hidden], expert by expert
   DeviceMatrix expert_down;             ///< [experts · hidden, ffn]
 };
-
-/// The rows of one expert among those of all.
-DeviceMatrix expert_rows(const DeviceMatrix& all, int expert, int rows);
 
 /// Views into one allocation. Copies share it, so that a second backend takes no second one.
 struct DeviceWeights {

@@ -13,27 +13,21 @@ unsigned blocks_for(std::size_t n) {
   return static_cast<unsigned>(blocks < 65536 ? blocks : 65536);
 }
 
-/// Blocks of 34 bytes: a binary16 scale, then 32 int8 (GGUF block layouts). One warp per block.
-/// Codes are stored + 128 (Piece<kQ8_0> says why); scales of a row fill whole 16 bytes.
+/// File rows to planes, one thread per 16-byte piece.
+template <DType kType>
 __global__ void __launch_bounds__(kThreads)
-    repack_q8_kernel(const unsigned char* blocks, std::size_t n, unsigned per_row,
-                     std::uint8_t* codes, unsigned short* scales) {
-  constexpr std::size_t kBytes = 34;
-  const std::size_t warps = static_cast<std::size_t>(gridDim.x) * (kThreads / kWarp);
-  const unsigned lane = threadIdx.x % kWarp;
-  const unsigned pitch = (per_row + 7) / 8 * 8;
-  for (std::size_t b =
-           static_cast<std::size_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
-       b < n; b += warps) {
-    const unsigned char* block = blocks + b * kBytes;
-    codes[b * 32 + lane] = block[2 + lane] ^ 0x80U;
-    if (lane == 0) {
-      unsigned short* scale = scales + b / per_row * pitch + b % per_row;
-      *scale = static_cast<unsigned short>(block[0] | (block[1] << 8U));
-      for (unsigned i = per_row; b % per_row == per_row - 1 && i < pitch; ++i) {
-        scale[i - per_row + 1] = 0;
-      }
-    }
+    repack_kernel(Bytes blocks, std::size_t n, int n_pieces, int blocks_per_row,
+                  std::uint32_t* codes, std::uint32_t* sides) {
+  const auto pieces = static_cast<std::size_t>(n_pieces);
+  const auto row_bytes = static_cast<std::size_t>(blocks_per_row) * BlockFormat<kType>::kBytes;
+  const auto side_words =
+      static_cast<std::size_t>(side_offset<kType>(n_pieces, BlockPlanes<kType>::kSides));
+  for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x; i < n;
+       i += static_cast<std::size_t>(gridDim.x) * kThreads) {
+    const std::size_t row = i / pieces;
+    repack_piece<kType>(blocks + row * row_bytes, blocks_per_row, n_pieces,
+                        static_cast<int>(i % pieces), codes + row * pieces * 4,
+                        sides + row * side_words);
   }
 }
 
@@ -48,6 +42,45 @@ __global__ void __launch_bounds__(kThreads) dequantize_kernel(DeviceMatrix m, Ou
       out[i] = __float2half_rn(v);
     } else {
       out[i] = v;
+    }
+  }
+}
+
+/// Block types, a thread per word of codes: four neighbouring lanes share a piece, and their
+/// stores fill whole sectors.
+template <DType kType, class Out>
+__global__ void __launch_bounds__(kThreads) dequantize_pieces_kernel(DeviceMatrix m, Out* out) {
+  using B = BlockPlanes<kType>;
+  const int n_pieces = m.stride / B::kElements;
+  const auto per_row = static_cast<std::size_t>(n_pieces) * 4;
+  const std::size_t n = static_cast<std::size_t>(m.rows) * per_row;
+  const auto side_words = static_cast<std::size_t>(side_offset<kType>(n_pieces, B::kSides));
+  for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x; i < n;
+       i += static_cast<std::size_t>(gridDim.x) * kThreads) {
+    const std::size_t row = i / per_row;
+    const auto at = static_cast<int>(i % per_row);
+    const int piece = at / 4;
+    const int w = at % 4;
+    std::uint32_t side[kSideWords<kType>];
+    read_sides<kType>(static_cast<const std::uint32_t*>(m.scales) + row * side_words, n_pieces,
+                      piece, side);
+    const CodeWords codes = B::codes(static_cast<const std::uint32_t*>(m.data)[i], side, w);
+    Out* to = out + row * static_cast<std::size_t>(m.stride) + piece * B::kElements + 4 * w;
+#pragma unroll
+    for (int h = 0; h < B::kElements / 16; ++h) {
+      const BlockScale scale = B::scale(side, piece, h % B::kHalves);
+      const std::uint32_t four = h == 0 ? codes.low : codes.high;
+      float v[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        v[k] = plane_value<kType>(four >> (8 * k) & 0xFFU, scale);
+      }
+      if constexpr (sizeof(Out) == 2) {
+        const __half2 halves[2] = {__floats2half2_rn(v[0], v[1]), __floats2half2_rn(v[2], v[3])};
+        *reinterpret_cast<uint2*>(to + 16 * h) = *reinterpret_cast<const uint2*>(halves);
+      } else {
+        *reinterpret_cast<float4*>(to + 16 * h) = {v[0], v[1], v[2], v[3]};
+      }
     }
   }
 }
@@ -114,36 +147,71 @@ template <class Out>
 Status dequantize(const Launch& on, const DeviceMatrix& w, Out* out) {
   const std::size_t n = static_cast<std::size_t>(w.rows) * static_cast<std::size_t>(w.stride);
   return for_dtype(w.dtype, [&]<DType kType>() {
-    return launch(on, dequantize_kernel<kType, Out>, dim3(blocks_for(n)), kThreads, 0, w, out);
+    if constexpr (Piece<kType>::kBlocks) {
+      const std::size_t words = n / BlockPlanes<kType>::kElements * 4;
+      return launch(on, dequantize_pieces_kernel<kType, Out>, dim3(blocks_for(words)), kThreads, 0,
+                    w, out);
+    } else {
+      return launch(on, dequantize_kernel<kType, Out>, dim3(blocks_for(n)), kThreads, 0, w, out);
+    }
   });
+}
+
+/// Elements in 16 bytes of codes.
+int piece_elements(DType dtype) {
+  int elements = dtype == DType::kF32 ? 4 : 8;
+  for_plane_dtype(dtype, [&]<DType kType>() { elements = BlockPlanes<kType>::kElements; });
+  return elements;
 }
 
 }  // namespace
 
+// Rows of blocks are whole blocks of 32.
 int padded_cols(DType dtype, int cols) {
-  const int piece = dtype == DType::kQ8_0 ? 32 : dtype == DType::kF32 ? 4 : 8;
+  const int piece = has_planes(dtype) ? 32 : piece_elements(dtype);
   return (cols + piece - 1) / piece * piece;
 }
 
 std::size_t plane_bytes(DType dtype, int rows, int cols) {
-  const std::size_t size = dtype == DType::kQ8_0 ? 1 : dtype == DType::kF32 ? 4 : 2;
-  return size * static_cast<std::size_t>(rows) * static_cast<std::size_t>(padded_cols(dtype, cols));
+  return static_cast<std::size_t>(rows) *
+         static_cast<std::size_t>(padded_cols(dtype, cols) / piece_elements(dtype)) * 16;
 }
 
-// Rows of whole 16 bytes.
 std::size_t scale_bytes(DType dtype, int rows, int cols) {
-  const int blocks = padded_cols(dtype, cols) / 32;
-  return dtype == DType::kQ8_0
-             ? static_cast<std::size_t>(rows) * static_cast<std::size_t>((blocks + 7) / 8 * 16)
-             : 0;
+  int words = 0;
+  for_plane_dtype(dtype, [&]<DType kType>() {
+    using B = BlockPlanes<kType>;
+    words = side_offset<kType>(padded_cols(dtype, cols) / B::kElements, B::kSides);
+  });
+  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(words) * 4;
 }
 
-Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, int cols,
-                        void* codes, void* scales) {
-  return launch(on, repack_q8_kernel, dim3(blocks_for(n_blocks * kWarp)), kThreads, 0,
-                static_cast<const unsigned char*>(blocks), n_blocks,
-                static_cast<unsigned>(padded_cols(DType::kQ8_0, cols) / 32),
-                static_cast<std::uint8_t*>(codes), static_cast<unsigned short*>(scales));
+DeviceMatrix matrix_rows(const DeviceMatrix& m, int first, int count) {
+  DeviceMatrix part = m;
+  part.rows = count;
+  part.data = static_cast<const std::byte*>(m.data) + plane_bytes(m.dtype, first, m.cols);
+  if (m.scales != nullptr) {
+    part.scales = static_cast<const std::byte*>(m.scales) + scale_bytes(m.dtype, first, m.cols);
+  }
+  return part;
+}
+
+Status launch_repack(const Launch& on, const void* blocks, const DeviceMatrix& to) {
+  void (*kernel)(Bytes, std::size_t, int, int, std::uint32_t*, std::uint32_t*) = nullptr;
+  int n_pieces = 0;
+  int blocks_per_row = 0;
+  for_plane_dtype(to.dtype, [&]<DType kType>() {
+    kernel = repack_kernel<kType>;
+    n_pieces = to.stride / BlockPlanes<kType>::kElements;
+    blocks_per_row = to.cols / BlockFormat<kType>::kBlock;
+  });
+  if (kernel == nullptr) {
+    return internal_error("a type without planes cannot be repacked");
+  }
+  const std::size_t n = static_cast<std::size_t>(to.rows) * static_cast<std::size_t>(n_pieces);
+  return launch(on, kernel, dim3(blocks_for(n)), kThreads, 0, static_cast<Bytes>(blocks), n,
+                n_pieces, blocks_per_row, static_cast<std::uint32_t*>(const_cast<void*>(to.data)),
+                static_cast<std::uint32_t*>(const_cast<void*>(to.scales)));
 }
 
 Status launch_dequantize(const Launch& on, const DeviceMatrix& w, float* out) {

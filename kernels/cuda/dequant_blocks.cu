@@ -2,7 +2,7 @@
 //
 // Neighbouring threads read the same block, so its bytes come from L1; the writes are whole lines.
 // Upload waits for the bus (55 GB/s), not for this.
-#include "kernels/block_formats.h"
+#include "kernels/cuda/block_planes.h"
 #include "kernels/cuda/dequant_blocks.h"
 #include "kernels/cuda/device.cuh"
 
@@ -28,15 +28,15 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
+bool has_planes(DType dtype) {
+  bool known = false;
+  for_plane_dtype(dtype, [&]<DType kType>() { known = BlockPlanes<kType>::kSides > 0; });
+  return known;
+}
+
 DType resident_dtype(DType dtype) {
-  switch (dtype) {
-    case DType::kF16:
-    case DType::kBF16:
-    case DType::kQ8_0:
-      return dtype;
-    default:
-      return DType::kF32;
-  }
+  const bool plain = dtype == DType::kF16 || dtype == DType::kBF16;
+  return plain || has_planes(dtype) ? dtype : DType::kF32;
 }
 
 bool can_decode_blocks(DType dtype) {

@@ -1,8 +1,7 @@
 // Which types live on the GPU as they are, and how the others get there: host launcher.
 //
-// A type with decode kernels of its own (Piece<kType> in this folder) is resident in its own
-// planes. Every other one is decoded once, at upload, to float32: exact, and every model runs.
-// Giving a type its own kernels means a Piece, its planes, and one line in resident_dtype.
+// A block type with planes (block_planes.h) is resident in them. Every other one is decoded once,
+// at upload, to float32: exact, and every model runs. Giving a type planes needs no change here.
 #pragma once
 
 #include "kernels/cuda/ops.h"

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/block_planes.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/ops.h"
 
@@ -130,6 +131,11 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* global) 
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
                "l"(global));
 }
+__device__ __forceinline__ void copy_async_8(void* shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
 __device__ __forceinline__ void copy_async_4(void* shared, const void* global) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
@@ -158,8 +164,11 @@ Status for_dtype(DType dtype, F&& f) {
       return f.template operator()<DType::kF16>();
     case DType::kBF16:
       return f.template operator()<DType::kBF16>();
-    case DType::kQ8_0:
-      return f.template operator()<DType::kQ8_0>();
+#define LS_CASE(name) \
+  case DType::name:   \
+    return f.template operator()<DType::name>();
+      LS_PLANE_TYPES(LS_CASE)
+#undef LS_CASE
     default:
       return internal_error("a weight type that the CUDA kernels cannot compute with");
   }

@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   };
   Stream<kType> stream(shared + padded / 4, s.w.stride, group, turn, n_groups, 0, source);
   const std::size_t x_row = s.x_per_slot ? place : blockIdx.z;
-  stage_plain<kElements>(shared, s.x + x_row * s.w.cols, s.w.cols, padded);
+  stage_plain<kType>(shared, s.x + x_row * s.w.cols, s.w.cols, padded);
   float* out = s.out + place * s.rows;
   for (; group < n_groups; group += turn) {
     float sum[2] = {0.0F, 0.0F};

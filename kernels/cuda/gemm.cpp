@@ -1,5 +1,6 @@
 #include "kernels/cuda/gemm.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/cuda/check.h"
@@ -58,9 +59,8 @@ Status Gemm::product(const DeviceMatrix& w, float* out) {
   if (w.dtype == DType::kF32) {
     return multiply(w.data, CUDA_R_32F, w.stride, x_, CUDA_R_32F, w.cols, &zero);
   }
-  if (exact_) {
-    LS_CHECK(launch_dequantize(on_, w, static_cast<float*>(space_.matrix)));
-    return multiply(space_.matrix, CUDA_R_32F, w.stride, x_, CUDA_R_32F, w.cols, &zero);
+  if (exact_ || has_planes(w.dtype)) {
+    return converted_product(w, out);
   }
   if (w.dtype == DType::kBF16) {
     const auto* high = static_cast<const std::uint16_t*>(space_.activations);
@@ -68,12 +68,32 @@ Status Gemm::product(const DeviceMatrix& w, float* out) {
     LS_CHECK(multiply(w.data, CUDA_R_16BF, w.stride, low, CUDA_R_16BF, w.stride, &zero));
     return multiply(w.data, CUDA_R_16BF, w.stride, high, CUDA_R_16BF, w.stride, &one);
   }
-  const void* weights = w.data;
-  if (w.dtype != DType::kF16) {
-    LS_CHECK(launch_dequantize_f16(on_, w, space_.matrix));
-    weights = space_.matrix;
+  return multiply(w.data, CUDA_R_16F, w.stride, space_.activations, CUDA_R_16F, w.stride, &zero);
+}
+
+std::size_t Gemm::matrix_elements(int rows, int stride) {
+  const std::size_t all = static_cast<std::size_t>(rows) * static_cast<std::size_t>(stride);
+  return std::min(all, std::max(kConvertedElements, static_cast<std::size_t>(stride)));
+}
+
+/// As many rows at a time as the work space holds.
+Status Gemm::converted_product(const DeviceMatrix& w, float* out) {
+  const float one = 1.0F;
+  const float zero = 0.0F;
+  const int at_once =
+      static_cast<int>(matrix_elements(w.rows, w.stride) / static_cast<std::size_t>(w.stride));
+  const cudaDataType_t type = exact_ ? CUDA_R_32F : CUDA_R_16F;
+  const void* x = exact_ ? static_cast<const void*>(x_) : space_.activations;
+  for (int first = 0; first < w.rows; first += at_once) {
+    const int rows = std::min(at_once, w.rows - first);
+    const DeviceMatrix part = matrix_rows(w, first, rows);
+    LS_CHECK(exact_ ? launch_dequantize(on_, part, static_cast<float*>(space_.matrix))
+                    : launch_dequantize_f16(on_, part, space_.matrix));
+    LS_CUBLAS(cublasGemmEx(handle_, CUBLAS_OP_T, CUBLAS_OP_N, rows, m_, w.cols, &one, space_.matrix,
+                           type, w.stride, x, type, exact_ ? w.cols : w.stride, &zero, out + first,
+                           CUDA_R_32F, w.rows, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
   }
-  return multiply(weights, CUDA_R_16F, w.stride, space_.activations, CUDA_R_16F, w.stride, &zero);
+  return {};
 }
 
 Status Gemm::batched(const Batched& b) {

@@ -17,20 +17,22 @@ namespace layerscope::kernels::cuda {
 
 class Gemm {
  public:
-  /// Work space for products of up to `tokens` rows of up to `cols` columns, with matrices of up to
-  /// `matrix_elements` (rows · stride).
+  /// Work space for products of up to `tokens` rows of up to `cols` columns.
   struct Space {
     void* activations = nullptr;  ///< activation_bytes(…)
-    void* matrix = nullptr;       ///< matrix_bytes(…), for types that cuBLAS cannot multiply
-    float* row_scale = nullptr;   ///< [tokens]
-    void* cublas = nullptr;       ///< kCublasBytes
+    void* matrix =
+        nullptr;  ///< matrix_elements(…) of F16 (exact: F32), where weights are converted
+    float* row_scale = nullptr;  ///< [tokens]
+    void* cublas = nullptr;      ///< kCublasBytes
   };
   static constexpr std::size_t kCublasBytes = std::size_t{64} << 20U;
   static std::size_t activation_bytes(int tokens, int cols);
+  /// Elements of such a matrix that are converted at a time: whole rows, all of them up to 2²⁶.
+  static std::size_t matrix_elements(int rows, int stride);
 
-  /// `exact`: everything in float32 (F16, BF16 and Q8_0 weights are exact in it). Otherwise F16
-  /// and Q8_0 weights are multiplied as F16 with x rounded to F16 (relative error about 2⁻¹¹ per
-  /// term, float32 sums), BF16 weights with x as the sum of two BF16 (2⁻¹⁶), F32 weights in
+  /// `exact`: everything in float32 (all types are exact in it). Otherwise F16 weights and those of
+  /// block types, rounded to F16, are multiplied with x rounded to F16 (relative error about 2⁻¹¹
+  /// per term, float32 sums), BF16 weights with x as the sum of two BF16 (2⁻¹⁶), F32 weights in
   /// float32.
   static Result<std::unique_ptr<Gemm>> create(const Launch& on, const Space& space, bool exact);
   ~Gemm();
@@ -92,6 +94,8 @@ class Gemm {
   Status batched(const Pointers& p);
 
  private:
+  static constexpr std::size_t kConvertedElements = std::size_t{1} << 26U;
+  Status converted_product(const DeviceMatrix& w, float* out);
   Gemm(const Launch& on, const Space& space, bool exact) : on_(on), space_(space), exact_(exact) {}
 
   Launch on_;

@@ -1,41 +1,49 @@
 // Decode, last stage: final RMS norm and the head's product, one launch.
 //
-// A warp takes four vocabulary rows at once: x is then read from shared memory once for four rows.
+// A warp takes four vocabulary rows at once (two of block types): x is then read from shared memory
+// once for all of them.
 // Bytes: the head once. On an H200 (bench_gpu_kernels): Qwen2.5-0.5B F16, 272 MB, 67.5 µs = 4.0
 // TB/s (87 % of 4.65), Q8_0, 146 MB, 46.1 µs (68 %); Llama-3-8B F16, 1,051 MB, 269 µs = 3.9 TB/s
 // (84 %), Q8_0, 558 MB, 142 µs = 3.9 TB/s (84 %).
 #include "kernels/cuda/matvec.cuh"
 
+#ifndef LS_HEAD_ROWS
+#define LS_HEAD_ROWS 2
+#endif
 namespace layerscope::kernels::cuda {
 namespace {
 
-constexpr int kHeadRows = 4;
+template <DType kType>
+constexpr int kHeadRows = Piece<kType>::kBlocks ? LS_HEAD_ROWS : 4;
 
 template <DType kType>
-using Stream = RowStream<kType, kHeadRows, 4, 1>;
+using Stream =
+    RowStream<kType, kHeadRows<kType>, Piece<kType>::kBlocks ? Piece<kType>::kDepth : 4, 1>;
 
 template <DType kType>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
     head_kernel(const __grid_constant__ HeadStage s, int n_groups, int padded) {
   extern __shared__ float4 shared[];
   constexpr int kElements = Piece<kType>::kElements;
+  constexpr int kRows = kHeadRows<kType>;
   let_next_start();
   const int turn = static_cast<int>(gridDim.x) * kMatvecWarps;
   int group = static_cast<int>(blockIdx.x) * kMatvecWarps + static_cast<int>(threadIdx.x) / kWarp;
   const auto source = [&](int which, int r) {
-    return RowOf{&s.w, min(which * kHeadRows + r, s.w.rows - 1)};
+    return RowOf{&s.w, min(which * kRows + r, s.w.rows - 1)};
   };
   Stream<kType> stream(shared + padded / 4, s.w.stride, group, turn, n_groups, 0, source);
+  const NormWeight<kType> norm(s.norm_weight, s.w.cols);
   wait_for_previous();
-  stage_norm<kElements>(shared, s.x, s.norm_weight, s.w.cols, padded, s.eps, s.normed);
+  stage_norm<kType>(shared, s.x, norm, s.w.cols, padded, s.eps, s.normed);
   for (; group < n_groups; group += turn) {
-    float sum[kHeadRows] = {};
+    float sum[kRows] = {};
     stream.multiply(source, shared, padded / kElements, sum);
     if (threadIdx.x % kWarp == 0) {
 #pragma unroll
-      for (int r = 0; r < kHeadRows; ++r) {
-        if (group * kHeadRows + r < s.w.rows) {
-          s.logits[group * kHeadRows + r] = sum[r];
+      for (int r = 0; r < kRows; ++r) {
+        if (group * kRows + r < s.w.rows) {
+          s.logits[group * kRows + r] = sum[r];
         }
       }
     }
@@ -46,9 +54,9 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
 
 Status launch_head(const Launch& on, const HeadStage& stage) {
   const int padded = shared_floats(stage.w.cols);
-  const int groups = (stage.w.rows + kHeadRows - 1) / kHeadRows;
-  const int blocks = even_blocks(groups, kMatvecWarps, on.sm_count * 3);
   return for_dtype(stage.w.dtype, [&]<DType kType>() {
+    const int groups = (stage.w.rows + kHeadRows<kType> - 1) / kHeadRows<kType>;
+    const int blocks = even_blocks(groups, kMatvecWarps, on.sm_count * 3);
     return launch(on, head_kernel<kType>, dim3(static_cast<unsigned>(blocks)), kMatvecThreads,
                   static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType>::kBytes, stage,
                   groups, padded);

@@ -15,15 +15,9 @@
 // arithmetic read a 1 GB head at 3.3 TB/s, and with it once at 4.3: why is not known.
 #pragma once
 
-#include "kernels/cuda/piece.cuh"
+#include "kernels/cuda/stage_input.cuh"
 
 namespace layerscope::kernels::cuda {
-
-inline constexpr int kMatvecThreads = 256;
-inline constexpr int kMatvecWarps = kMatvecThreads / kWarp;
-
-/// Floats of x in shared memory: whole pieces of the widest kind.
-inline int shared_floats(int cols) { return (cols + 31) / 32 * 32; }
 
 /// Blocks for `groups` row groups, `per_block` at a time: every block gets the same number.
 inline int even_blocks(int groups, int per_block, int resident_blocks) {
@@ -39,11 +33,22 @@ template <DType kType, int kRows, int kDepth, int kSplit>
 class RowStream {
  public:
   using P = Piece<kType>;
-  static constexpr bool kScaled = P::kSharers > 0;
   static constexpr int kStep = kWarp * kSplit;
-  /// Shared memory of a block.
-  static constexpr std::size_t kBytes =
-      static_cast<std::size_t>(kMatvecWarps) * kDepth * kRows * kWarp * (kScaled ? 20 : 16);
+  static constexpr int kSides = [] {
+    if constexpr (P::kBlocks) {
+      return P::kSides;
+    }
+    return 0;
+  }();
+  static constexpr int kSideWords = [] {
+    if constexpr (P::kBlocks) {
+      return cuda::kSideWords<kType>;
+    }
+    return 0;
+  }();
+  /// Shared memory of a block: the ring of codes, then those of the side planes.
+  static constexpr int kSlots = kMatvecWarps * kDepth * kRows * kWarp;
+  static constexpr std::size_t kBytes = static_cast<std::size_t>(kSlots) * (16 + 4 * kSideWords);
 
   /// `source(group, r)` gives matrix and row. Asks for the first kDepth − 1 steps. `part` = which
   /// of the kSplit warps this is.
@@ -52,17 +57,16 @@ class RowStream {
                        const Source& source)
       : n_pieces_(stride / P::kElements),
         steps_((n_pieces_ + kStep - 1) / kStep),
-        n_words_(kScaled ? words_per_row(n_pieces_, P::kSharers) : 0),
         offset_(part * kWarp + static_cast<int>(threadIdx.x) % kWarp),
+        slot_(static_cast<int>(threadIdx.x) / kWarp * (kDepth * kRows * kWarp) +
+              static_cast<int>(threadIdx.x) % kWarp),
         group_(first),
         turn_(turn),
-        n_groups_(n_groups) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const int warp = static_cast<int>(threadIdx.x) / kWarp;
-    constexpr int kRing = kDepth * kRows * kWarp;
-    ring_ = static_cast<uint4*>(shared) + warp * kRing + lane;
-    scales_ = reinterpret_cast<unsigned*>(static_cast<uint4*>(shared) + kMatvecWarps * kRing) +
-              warp * kRing + lane;
+        n_groups_(n_groups),
+        ring_(static_cast<uint4*>(shared)) {
+    if constexpr (P::kBlocks) {
+      side_words_ = static_cast<unsigned>(side_offset<kType>(n_pieces_, kSides));
+    }
     if (group_ < n_groups_) {
       find_rows(source);
     }
@@ -81,22 +85,30 @@ class RowStream {
       ask(source);  // into the slot that the step before emptied
       const int piece = step * kStep + offset_;
       if (piece < n_pieces_) {
-        float values[P::kElements];
+        if constexpr (P::kBlocks) {
+          Digits<P::kElements> values;
+          read_digits(x, x_pieces, piece, values);
 #pragma unroll
-        for (int i = 0; i < P::kElements / 4; ++i) {
-          const float4 v = x[i * x_pieces + piece];
-          values[4 * i] = v.x;
-          values[4 * i + 1] = v.y;
-          values[4 * i + 2] = v.z;
-          values[4 * i + 3] = v.w;
-        }
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-          unsigned word = 0;
-          if constexpr (kScaled) {
-            word = scales_[(out_ * kRows + r) * kWarp];
+          for (int r = 0; r < kRows; ++r) {
+            const int slot = slot_ + (out_ * kRows + r) * kWarp;
+            std::uint32_t side[kSideWords];
+            read_slot(slot, side);
+            sum[r] = P::dot(ring_[slot], side, piece, values, sum[r]);
           }
-          sum[r] = P::dot(ring_[(out_ * kRows + r) * kWarp], word, piece, values, sum[r]);
+        } else {
+          float values[P::kElements];
+#pragma unroll
+          for (int i = 0; i < P::kElements / 4; ++i) {
+            const float4 v = x[i * x_pieces + piece];
+            values[4 * i] = v.x;
+            values[4 * i + 1] = v.y;
+            values[4 * i + 2] = v.z;
+            values[4 * i + 3] = v.w;
+          }
+#pragma unroll
+          for (int r = 0; r < kRows; ++r) {
+            sum[r] = P::dot(ring_[slot_ + (out_ * kRows + r) * kWarp], values, sum[r]);
+          }
         }
       }
       out_ = out_ + 1 == kDepth ? 0 : out_ + 1;
@@ -108,6 +120,72 @@ class RowStream {
   }
 
  private:
+  /// The ring of side plane `plane` begins `words` words behind the codes, per slot.
+  __device__ std::uint32_t* side_slot(int words_before, int words, int slot) const {
+    return reinterpret_cast<std::uint32_t*>(ring_ + kSlots) + words_before * kSlots + slot * words;
+  }
+
+  __device__ void read_slot(int slot, std::uint32_t* side) const {
+    int before = 0;
+#pragma unroll
+    for (int p = 0; p < kSides; ++p) {
+      if (P::side(p).bytes == 8) {
+        const uint2 two = *reinterpret_cast<const uint2*>(side_slot(before, 2, slot));
+        side[before] = two.x;
+        side[before + 1] = two.y;
+        before += 2;
+      } else {
+        side[before] = *side_slot(before, 1, slot);
+        before += 1;
+      }
+    }
+  }
+
+  __device__ void ask_sides(int slot, int r, int piece) {
+    int before = 0;
+#pragma unroll
+    for (int p = 0; p < kSides; ++p) {
+      const int words = P::side(p).bytes / 4;
+      const std::uint32_t* from = sides_[r] + side_offset<kType>(n_pieces_, p) +
+                                  static_cast<unsigned>(piece) /
+                                      static_cast<unsigned>(P::side(p).sharers) *
+                                      static_cast<unsigned>(words);
+      if (words == 2) {
+        copy_async_8(side_slot(before, 2, slot), from);
+      } else {
+        copy_async_4(side_slot(before, 1, slot), from);
+      }
+      before += words;
+    }
+  }
+
+  static __device__ void read_digits(const float4* x, int x_pieces, int piece,
+                                     Digits<P::kBlocks ? P::kElements : 4>& out) {
+    constexpr int kChunks = P::kElements / 16;
+    const auto* words = reinterpret_cast<const uint4*>(x);
+#pragma unroll
+    for (int d = 0; d < 3; ++d) {
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const uint4 v = words[(d * kChunks + c) * x_pieces + piece];
+        out.of[d][4 * c] = v.x;
+        out.of[d][4 * c + 1] = v.y;
+        out.of[d][4 * c + 2] = v.z;
+        out.of[d][4 * c + 3] = v.w;
+      }
+    }
+    if constexpr (P::kHalves == 2) {
+      const float4 shared = x[3 * kChunks * x_pieces + piece];
+      out.step = shared.x;
+      out.sum[0] = shared.y;
+      out.sum[1] = shared.z;
+    } else {
+      const float2 shared = reinterpret_cast<const float2*>(x + 3 * kChunks * x_pieces)[piece];
+      out.step = shared.x;
+      out.sum[0] = shared.y;
+    }
+  }
+
   template <class Source>
   __device__ void find_rows(const Source& source) {
 #pragma unroll
@@ -115,9 +193,8 @@ class RowStream {
       const auto [matrix, row] = source(group_, r);
       const auto at = static_cast<std::size_t>(row);
       rows_[r] = static_cast<const uint4*>(matrix->data) + at * static_cast<unsigned>(n_pieces_);
-      if constexpr (kScaled) {
-        words_[r] =
-            static_cast<const unsigned*>(matrix->scales) + at * static_cast<unsigned>(n_words_);
+      if constexpr (P::kBlocks) {
+        sides_[r] = static_cast<const std::uint32_t*>(matrix->scales) + at * side_words_;
       }
     }
   }
@@ -130,9 +207,10 @@ class RowStream {
       if (piece < n_pieces_) {
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          copy_async_16(ring_ + (in_ * kRows + r) * kWarp, rows_[r] + piece);
-          if constexpr (kScaled) {
-            copy_async_4(scales_ + (in_ * kRows + r) * kWarp, words_[r] + piece / P::kSharers);
+          const int slot = slot_ + (in_ * kRows + r) * kWarp;
+          copy_async_16(ring_ + slot, rows_[r] + piece);
+          if constexpr (P::kBlocks) {
+            ask_sides(slot, r, piece);
           }
         }
       }
@@ -148,13 +226,13 @@ class RowStream {
     in_ = in_ + 1 == kDepth ? 0 : in_ + 1;
   }
 
-  int n_pieces_, steps_, n_words_, offset_;
+  int n_pieces_, steps_, offset_, slot_;
   int group_, turn_, n_groups_;
   int step_ = 0, in_ = 0, out_ = 0;
   uint4* ring_ = nullptr;
-  unsigned* scales_ = nullptr;
   const uint4* rows_[kRows] = {};
-  const unsigned* words_[kRows] = {};
+  unsigned side_words_ = 0;
+  const std::uint32_t* sides_[P::kBlocks ? kRows : 1] = {};
 };
 
 /// A row of a matrix.
@@ -162,59 +240,6 @@ struct RowOf {
   const DeviceMatrix* matrix;
   int row;
 };
-
-// x in shared memory: a lane reads the kElements of its piece as float4; the first float4 of all
-// pieces stand together, then all second ones, …: neighbouring lanes then read neighbouring 16
-// bytes, without bank conflicts (4-way ones made Q8_0 slower than F16).
-
-/// Where the i-th float4 of x stands.
-template <int kElements>
-__device__ __forceinline__ int place_of_four(int i, int padded) {
-  constexpr int kFours = kElements / 4;
-  return i % kFours * (padded / kElements) + i / kFours;
-}
-
-/// x = values, zero beyond `cols`. All threads call; ends with a barrier.
-template <int kElements>
-__device__ __forceinline__ void stage_plain(float4* x, const float* values, int cols, int padded) {
-#pragma unroll 4
-  for (int i = static_cast<int>(threadIdx.x); i < padded / 4; i += kMatvecThreads) {
-    x[place_of_four<kElements>(i, padded)] = load_four(values, i, cols);
-  }
-  __syncthreads();
-}
-
-/// x = rms_norm(values) · weight, zero beyond `cols`; every block computes it again, which is
-/// cheaper than a launch of its own. Block 0 also writes it to `normed`.
-template <int kElements>
-__device__ __forceinline__ void stage_norm(float4* x, const float* values, const float* weight,
-                                           int cols, int padded, float eps, float* normed) {
-  __shared__ float scratch[kWarp];
-  float squares = 0.0F;
-#pragma unroll 4
-  for (int i = static_cast<int>(threadIdx.x); i < padded / 4; i += kMatvecThreads) {
-    const float4 v = load_four(values, i, cols);
-    x[place_of_four<kElements>(i, padded)] = v;
-    squares = fmaf(v.x, v.x, fmaf(v.y, v.y, fmaf(v.z, v.z, fmaf(v.w, v.w, squares))));
-  }
-  const float mean = block_sum(squares, scratch) / static_cast<float>(cols);
-  const float scale = 1.0F / sqrtf(mean + eps);
-#pragma unroll 4
-  for (int i = static_cast<int>(threadIdx.x); i < padded / 4; i += kMatvecThreads) {
-    float4& place = x[place_of_four<kElements>(i, padded)];
-    const float4 w = load_four(weight, i, cols);
-    float4 v = place;
-    v = {v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w};
-    place = v;
-    if (blockIdx.x == 0 && normed != nullptr) {
-      const float four[4] = {v.x, v.y, v.z, v.w};
-      for (int k = 0; k < 4 && 4 * i + k < cols; ++k) {
-        normed[4 * i + k] = four[k];
-      }
-    }
-  }
-  __syncthreads();
-}
 
 #endif  // __CUDACC__
 

@@ -27,8 +27,8 @@ struct Launch {
 };
 
 /// A weight matrix [rows, cols] in device memory. Rows start 16-byte aligned, `stride` elements
-/// apart, and the elements between cols and stride are zero. Q8_0 is kept as two planes: codes +
-/// 128 [rows][stride] as bytes and binary16 scales [rows][stride / 32, rounded up to 8].
+/// apart, and the elements between cols and stride are zero. Block types stand in planes
+/// (block_planes.h): `data` holds the codes, `scales` rows of side words.
 struct DeviceMatrix {
   DType dtype = DType::kF32;
   const void* data = nullptr;
@@ -42,6 +42,10 @@ struct DeviceMatrix {
 int padded_cols(DType dtype, int cols);
 std::size_t plane_bytes(DType dtype, int rows, int cols);
 std::size_t scale_bytes(DType dtype, int rows, int cols);
+/// Whether it is a block type that decode multiplies as it is.
+bool has_planes(DType dtype);
+/// Rows [first, first + count) of a matrix.
+DeviceMatrix matrix_rows(const DeviceMatrix& m, int first, int count);
 
 /// How the next token is chosen; as backend::Sampling.
 struct StepSampling {
@@ -105,7 +109,7 @@ Status launch_embed(const Launch& on, const DeviceMatrix& embedding, const std::
 
 /// normed = rms_norm(x); q, k, v = normed · wᵀ + bias; rotates q, k; appends q, k, v to the caches.
 struct QkvStage {
-  DeviceMatrix w[3];                                   ///< q, k, v; one dtype
+  DeviceMatrix w[3];  ///< q, k, v; one dtype, or any that have planes
   const float* bias[3] = {nullptr, nullptr, nullptr};  ///< null: none
   const float* norm_weight = nullptr;                  ///< [hidden]
   float eps = 0.0F;
@@ -154,7 +158,7 @@ Status launch_project(const Launch& on, const ProjectStage& stage);
 
 /// normed = rms_norm(x); act = silu(normed · gateᵀ) · (normed · upᵀ).
 struct GateUpStage {
-  DeviceMatrix gate, up;  ///< one dtype
+  DeviceMatrix gate, up;  ///< of different types: in three launches
   const float* norm_weight = nullptr;
   float eps = 0.0F;
   const float* x = nullptr;
@@ -370,9 +374,8 @@ Status launch_softmax(const Launch& on, float* scores, int n_heads, int n, int k
 // ---- Conversions
 // ---------------------------------------------------------------------------------
 
-/// Q8_0 file blocks [n_blocks] (34 bytes each, any alignment), whole rows of `cols`, to planes.
-Status launch_repack_q8(const Launch& on, const void* blocks, std::size_t n_blocks, int cols,
-                        void* codes, void* scales);
+/// File blocks of to.rows whole rows (any alignment, no gaps) to the planes of `to`.
+Status launch_repack(const Launch& on, const void* blocks, const DeviceMatrix& to);
 /// Rows of a matrix to F32, or to F16 (nearest), `w.stride` apart.
 Status launch_dequantize(const Launch& on, const DeviceMatrix& w, float* out);
 Status launch_dequantize_f16(const Launch& on, const DeviceMatrix& w, void* out);

@@ -1,41 +1,33 @@
-// The one place that knows how weights of each type stand in device memory and how they multiply.
+// The one place that knows how weights of each type multiply on the GPU.
 //
-// To add a block type (say Q4_0):
-//   1. `padded_cols`, `plane_bytes`, `scale_bytes` in convert.cu: its planes. A row is a sequence
-//   of
-//      16-byte pieces of codes; beside it stands a row of 32-bit words of scales, one word for
-//      every kSharers neighbouring pieces (kSharers 0: no words), padded to 16 bytes. Repacking the
-//      file's blocks into that must be a bijection.
-//   2. `Piece<kType>` below: kElements, kSharers, kDepth and `dot`. Elements of a piece must be
-//      neighbours. kDepth: steps of 16 bytes per lane and row in the ring of matvec.cuh; measured,
-//      for a deeper ring also means fewer blocks and more requests than memory serves well.
-//   3. `weight_at` below, for rows that are read whole (embedding, dequantising).
-//   4. `for_dtype` in device.cuh, and the type in the parameter list of tests/gpu/ops_test.cpp.
-// The kernels of the decode stages need no change.
+// Two kinds. Plain types (float32, binary16, bfloat16) are read as they are and multiplied with
+// float32 activations: `Piece` below. Block types stand in the planes of block_planes.h, and their
+// codes are multiplied with activations in fixed point by dp4a (four products an instruction):
+// BlockPiece, one definition for all of them.
+//
+// To add a block type: its BlockPlanes and its name in LS_PLANE_TYPES (block_planes.h), and
+// `Piece<kType>` below. The kernels of the decode stages need no change.
 #pragma once
 
+#include "kernels/cuda/block_planes.h"
 #include "kernels/cuda/device.cuh"
 
 namespace layerscope::kernels::cuda {
 
 #ifdef __CUDACC__
 
-/// Words of scales from one row to the next.
-__device__ __forceinline__ int words_per_row(int n_pieces, int sharers) {
-  return (n_pieces + sharers * 4 - 1) / (sharers * 4) * 4;
-}
-
-/// 16 bytes of a weight row.
+/// 16 bytes of a weight row. kDepth: steps of 16 bytes per lane and row in the ring of matvec.cuh;
+/// measured, for a deeper ring also means fewer blocks and more requests than memory serves well.
 template <DType kType>
 struct Piece;
 
 template <>
 struct Piece<DType::kF32> {
   static constexpr int kElements = 4;
-  static constexpr int kSharers = 0;
+  static constexpr bool kBlocks = false;
   static constexpr int kDepth = 6;
   /// sum + Σ weight · x, in order.
-  __device__ static float dot(const uint4& bits, unsigned, int, const float* x, float sum) {
+  __device__ static float dot(const uint4& bits, const float* x, float sum) {
     sum = fmaf(__uint_as_float(bits.x), x[0], sum);
     sum = fmaf(__uint_as_float(bits.y), x[1], sum);
     sum = fmaf(__uint_as_float(bits.z), x[2], sum);
@@ -46,9 +38,9 @@ struct Piece<DType::kF32> {
 template <>
 struct Piece<DType::kF16> {
   static constexpr int kElements = 8;
-  static constexpr int kSharers = 0;
+  static constexpr bool kBlocks = false;
   static constexpr int kDepth = 6;
-  __device__ static float dot(const uint4& bits, unsigned, int, const float* x, float sum) {
+  __device__ static float dot(const uint4& bits, const float* x, float sum) {
     const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -63,9 +55,9 @@ struct Piece<DType::kF16> {
 template <>
 struct Piece<DType::kBF16> {
   static constexpr int kElements = 8;
-  static constexpr int kSharers = 0;
+  static constexpr bool kBlocks = false;
   static constexpr int kDepth = 6;
-  __device__ static float dot(const uint4& bits, unsigned, int, const float* x, float sum) {
+  __device__ static float dot(const uint4& bits, const float* x, float sum) {
     const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -76,27 +68,76 @@ struct Piece<DType::kBF16> {
   }
 };
 
-/// Codes are stored + 128, as unsigned bytes: a byte in the last bits of 2²³ is a float without a
-/// conversion (integer to float runs at half the rate and needs the byte extracted first). Three
-/// instructions per weight: permute, subtract 2²³ + 128, multiply-add. Folding the subtraction into
-/// Σx would cancel 17 of 24 bits.
-template <>
-struct Piece<DType::kQ8_0> {
-  static constexpr int kElements = 16;
-  static constexpr int kDepth = 4;    ///< Llama-3-8B, a layer: 86.4 µs; with 6 100.3, with 3 100.0
-  static constexpr int kSharers = 4;  ///< a word holds the scales of two blocks, of two pieces each
-  __device__ static float dot(const uint4& bits, unsigned scales, int piece, const float* x,
-                              float sum) {
+/// Σ of four products of unsigned codes with signed bytes, added to `sum`.
+__device__ __forceinline__ int dot_four(std::uint32_t codes, std::uint32_t digits, int sum) {
+  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(sum) : "r"(codes), "r"(digits), "r"(sum));
+  return sum;
+}
+
+/// The activations that meet one piece: words of digits 0, 1, 2 and what a block of 32 shares.
+template <int kElements>
+struct Digits {
+  std::uint32_t of[3][kElements / 4];
+  float step;    ///< value of digit 0
+  float sum[2];  ///< Σx of the piece; of Q6_K, of either half
+};
+
+/// Exact sums of code · digit in 32 bits, then float32: three dp4a for four products.
+template <DType kType, int kRingDepth>
+struct BlockPiece : BlockPlanes<kType> {
+  using B = BlockPlanes<kType>;
+  static constexpr bool kBlocks = true;
+  static constexpr int kDepth = kRingDepth;
+
+  /// sum + Σ weight · x.
+  __device__ static float dot(const uint4& bits, const std::uint32_t* side, int piece,
+                              const Digits<B::kElements>& x, float sum) {
     const std::uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-    float part = 0.0F;
+    int total[B::kHalves][3] = {};
 #pragma unroll
-    for (int i = 0; i < kElements; ++i) {
-      const unsigned code = __byte_perm(words[i / 4], 0x4B000000U, 0x7440U + i % 4);
-      part = fmaf(__uint_as_float(code) - 8388736.0F, x[i], part);
+    for (int w = 0; w < 4; ++w) {
+      const CodeWords codes = B::codes(words[w], side, w);
+#pragma unroll
+      for (int d = 0; d < 3; ++d) {
+        total[0][d] = dot_four(codes.low, x.of[d][w], total[0][d]);
+        if constexpr (B::kElements == 32) {
+          int& high = total[B::kHalves - 1][d];
+          high = dot_four(codes.high, x.of[d][4 + w], high);
+        }
+      }
     }
-    return fmaf(half_bits_to_float(scales >> (piece % 4 / 2 * 16) & 0xFFFFU), part, sum);
+#pragma unroll
+    for (int h = 0; h < B::kHalves; ++h) {
+      const BlockScale s = B::scale(side, piece, h);
+      const float products = fmaf(static_cast<float>(total[h][2] * 256 + total[h][1]), 256.0F,
+                                  static_cast<float>(total[h][0]));
+      sum = fmaf(s.factor * x.step, products, sum);
+      if constexpr (B::kCentre == 0) {
+        sum = fmaf(-s.offset, x.sum[h], sum);
+      } else {  // no such type has a minimum
+        sum = fmaf(s.factor * -static_cast<float>(B::kCentre), x.sum[h], sum);
+      }
+    }
+    return sum;
   }
 };
+
+template <>
+struct Piece<DType::kQ4_0> : BlockPiece<DType::kQ4_0, 4> {};
+template <>
+struct Piece<DType::kQ4_1> : BlockPiece<DType::kQ4_1, 4> {};
+template <>
+struct Piece<DType::kQ5_0> : BlockPiece<DType::kQ5_0, 4> {};
+template <>
+struct Piece<DType::kQ5_1> : BlockPiece<DType::kQ5_1, 4> {};
+template <>
+struct Piece<DType::kQ8_0> : BlockPiece<DType::kQ8_0, 4> {};
+template <>
+struct Piece<DType::kQ4_K> : BlockPiece<DType::kQ4_K, 4> {};
+template <>
+struct Piece<DType::kQ5_K> : BlockPiece<DType::kQ5_K, 4> {};
+template <>
+struct Piece<DType::kQ6_K> : BlockPiece<DType::kQ6_K, 3> {};
 
 /// One weight as float32, for rows that are read whole.
 template <DType kType>
@@ -109,11 +150,21 @@ __device__ __forceinline__ float weight_at(const DeviceMatrix& m, int row, int c
   } else if constexpr (kType == DType::kBF16) {
     return __bfloat162float(static_cast<const __nv_bfloat16*>(m.data)[at]);
   } else {
-    const std::size_t scale_row = static_cast<std::size_t>((m.stride / 32 + 7) / 8 * 8);
-    const float scale = half_bits_to_float(static_cast<const unsigned short*>(
-        m.scales)[static_cast<std::size_t>(row) * scale_row + static_cast<unsigned>(col) / 32]);
-    return scale *
-           static_cast<float>(static_cast<int>(static_cast<const std::uint8_t*>(m.data)[at]) - 128);
+    using B = BlockPlanes<kType>;
+    const int n_pieces = m.stride / B::kElements;
+    const int piece = col / B::kElements;
+    const int i = col % B::kElements;
+    const auto* words = static_cast<const std::uint32_t*>(m.data) +
+                        (static_cast<std::size_t>(row) * n_pieces + piece) * 4;
+    std::uint32_t side[kSideWords<kType>];
+    read_sides<kType>(static_cast<const std::uint32_t*>(m.scales) +
+                          static_cast<std::size_t>(row) * side_offset<kType>(n_pieces, B::kSides),
+                      n_pieces, piece, side);
+    const int w = i % 16 / 4;
+    const CodeWords codes = B::codes(words[w], side, w);
+    const std::uint32_t four = i < 16 ? codes.low : codes.high;
+    return plane_value<kType>(four >> (i % 4 * 8) & 0xFFU,
+                              B::scale(side, piece, i / 16 % B::kHalves));
   }
 }
 

@@ -6,13 +6,21 @@
 // 3.5 TB/s (76 % of 4.65); Q8_0, 62.5 MB, 21.8 µs = 2.9 TB/s (61 %).
 #include "kernels/cuda/matvec.cuh"
 
+#ifndef LS_DOWN_ROWS
+#define LS_DOWN_ROWS 2
+#endif
+#ifndef LS_DOWN_SPLIT
+#define LS_DOWN_SPLIT 1
+#endif
 namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType, int kRows, int kSplit>
-using Stream =
-    RowStream<kType, kRows,
-              Piece<kType>::kDepth + (kRows == 1 ? (kType == DType::kQ8_0 ? 1 : 2) : 0), kSplit>;
+using Stream = RowStream<kType, kRows,
+                         Piece<kType>::kDepth + (kRows > 1               ? 0
+                                                 : Piece<kType>::kBlocks ? 1
+                                                                         : 2),
+                         kSplit>;
 
 template <DType kType, int kRows, int kSplit>
 __global__ void __launch_bounds__(kMatvecThreads, 3)
@@ -34,9 +42,18 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
   Stream<kType, kRows, kSplit> stream(shared + padded / 4, s.w.stride, turn + warp / kSplit, step,
                                       last_turn, warp % kSplit, source);
   wait_for_previous();
-  stage_plain<kElements>(shared, s.x, s.w.cols, padded);
+  stage_plain<kType>(shared, s.x, s.w.cols, padded);
   for (; turn < n_groups; turn += step) {
     const int group = turn + warp / kSplit;
+    // On their way while the products are made.
+    float bias[kRows] = {};
+    float residual[kRows] = {};
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int row = min(group * kRows + r, s.w.rows - 1);
+      bias[r] = s.bias != nullptr ? s.bias[row] : 0.0F;
+      residual[r] = __ldcg(s.residual + row);
+    }
     float sum[kRows] = {};
     stream.multiply(source, shared, padded / kElements, sum);
     if constexpr (kSplit > 1) {
@@ -61,31 +78,45 @@ __global__ void __launch_bounds__(kMatvecThreads, 3)
       for (int r = 0; r < kRows; ++r) {
         const int row = group * kRows + r;
         if (row < s.w.rows) {
-          const float value = sum[r] + (s.bias != nullptr ? s.bias[row] : 0.0F);
+          const float value = sum[r] + bias[r];
           s.block[row] = value;
-          s.out[row] = s.residual[row] + value;
+          s.out[row] = residual[r] + value;
         }
       }
     }
   }
 }
 
+template <DType kType, int kRows, int kSplit>
+Status launch_split(const Launch& on, const ProjectStage& stage, int groups, int blocks) {
+  const int padded = shared_floats(stage.w.cols);
+  return launch(
+      on, project_kernel<kType, kRows, kSplit>, dim3(static_cast<unsigned>(blocks)), kMatvecThreads,
+      static_cast<std::size_t>(padded) * sizeof(float) + Stream<kType, kRows, kSplit>::kBytes,
+      stage, groups, padded);
+}
+
 }  // namespace
 
 Status launch_project(const Launch& on, const ProjectStage& stage) {
   constexpr int kManyRows = 4096;
-  const int padded = shared_floats(stage.w.cols);
-  const std::size_t bytes = static_cast<std::size_t>(padded) * sizeof(float);
+  const int rows = stage.w.rows;
   return for_dtype(stage.w.dtype, [&]<DType kType>() {
-    if (stage.w.rows >= kManyRows) {
-      const int groups = (stage.w.rows + 1) / 2;
-      const int blocks = even_blocks(groups, kMatvecWarps, on.sm_count * 3);
-      return launch(on, project_kernel<kType, 2, 1>, dim3(static_cast<unsigned>(blocks)),
-                    kMatvecThreads, bytes + Stream<kType, 2, 1>::kBytes, stage, groups, padded);
+    if (rows >= kManyRows) {
+      constexpr int kRows = Piece<kType>::kBlocks ? LS_DOWN_ROWS : 2;
+      constexpr int kSplit = Piece<kType>::kBlocks ? LS_DOWN_SPLIT : 1;
+      const int groups = (rows + kRows - 1) / kRows;
+      return launch_split<kType, kRows, kSplit>(
+          on, stage, groups, even_blocks(groups, kMatvecWarps / kSplit, on.sm_count * 3));
     }
-    const int blocks = even_blocks(stage.w.rows, kMatvecWarps / 4, on.sm_count * 4);
-    return launch(on, project_kernel<kType, 1, 4>, dim3(static_cast<unsigned>(blocks)),
-                  kMatvecThreads, bytes + Stream<kType, 1, 4>::kBytes, stage, stage.w.rows, padded);
+    if constexpr (Piece<kType>::kBlocks) {
+      if (stage.w.stride <= kWarp * Piece<kType>::kElements) {  // one warp's step is a whole row
+        return launch_split<kType, 1, 1>(on, stage, rows,
+                                         even_blocks(rows, kMatvecWarps, on.sm_count * 4));
+      }
+    }
+    return launch_split<kType, 1, 4>(on, stage, rows,
+                                     even_blocks(rows, kMatvecWarps / 4, on.sm_count * 4));
   });
 }
 

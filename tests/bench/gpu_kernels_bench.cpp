@@ -7,6 +7,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 #include <map>
 #include <random>
@@ -299,18 +300,36 @@ void bm_stages(benchmark::State& state, const Shape& shape, DType dtype, int dep
   state.counters["floor"] = us > 0.0 ? bytes / kBandwidth * 1e6 / us : 0.0;
 }
 
+std::string lower(std::string_view name) {
+  std::string text(name);
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+/// A shape whose rows are no whole blocks of the type has no such model.
+bool fits(const Shape& shape, DType dtype) {
+  return static_cast<unsigned>(shape.hidden) % dtype_info(dtype).block == 0;
+}
+
+constexpr DType kTypes[] = {DType::kF16,  DType::kQ8_0, DType::kQ4_0, DType::kQ5_0,
+                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+
 void register_all() {
   for (const Shape* shape : {&kSmall, &kLarge}) {
-    for (const DType dtype : {DType::kF16, DType::kQ8_0}) {
+    for (const DType dtype : kTypes) {
       for (const char* stage : {"qkv", "attention", "out", "gate_up", "down", "head", "layer"}) {
         for (const int depth : {128, 4096}) {
           const std::string name = stage;
           const bool deep = name == "attention" || name == "layer";
+          if (!fits(*shape, dtype)) {
+            continue;
+          }
           if ((depth > 128 && !deep) || (name == "attention" && dtype != DType::kF16)) {
             continue;
           }
-          const std::string label = "bm_" + name + "/" + (dtype == DType::kF16 ? "f16" : "q8_0") +
-                                    "/" + shape->name + (deep ? "/" + std::to_string(depth) : "");
+          const std::string label = "bm_" + name + "/" + lower(dtype_info(dtype).name) + "/" +
+                                    shape->name + (deep ? "/" + std::to_string(depth) : "");
           benchmark::RegisterBenchmark(
               label.c_str(),
               [=](benchmark::State& state) { bm_stages(state, *shape, dtype, depth, name); })

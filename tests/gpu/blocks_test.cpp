@@ -31,6 +31,48 @@ TEST(GpuBlocks, EveryQuantisedType_DecodesBitExactly) {
   }
 }
 
+TEST(GpuBlocks, EveryTypeWithPlanes_DequantisesBitExactly) {
+  LS_NEEDS_GPU();
+  int seen = 0;
+  for (std::uint32_t raw = 0; raw < 64; ++raw) {
+    const auto info = find_dtype(raw);
+    if (!info || !has_planes(info->dtype)) {
+      continue;
+    }
+    ++seen;
+    for (const int some_cols : {32, 96, 1056}) {
+      const int cols = whole_blocks(info->dtype, some_cols);
+      const auto n = static_cast<std::size_t>(cols);
+      const TestMatrix w(info->dtype, 13, cols);
+      const Device<float> out(13 * n + 1, kPoison);
+      const Device<std::uint16_t> halves(13 * n + 1, std::uint16_t{0x7777});
+      ASSERT_TRUE(launch_dequantize(launch_info(), w.device(), out.get()).ok());
+      ASSERT_TRUE(launch_dequantize_f16(launch_info(), w.device(), halves.get()).ok());
+      auto got = out.read();
+      const auto half = halves.read();
+      EXPECT_EQ(got.back(), kPoison);
+      EXPECT_EQ(half.back(), 0x7777);
+      got.pop_back();
+      std::vector<float> wanted(13 * n);
+      for (std::size_t r = 0; r < 13; ++r) {
+        dequantize_row(info->dtype, w.host().row(r), n, wanted.data() + r * n);
+      }
+      expect_same_bits(got, wanted, info->name);
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        ASSERT_EQ(half[i], f32_to_f16(wanted[i])) << info->name << " " << i;
+      }
+      // Rows of a matrix are those rows.
+      const Device<float> part(4 * n, kPoison);
+      ASSERT_TRUE(launch_dequantize(launch_info(), matrix_rows(w.device(), 7, 4), part.get()).ok());
+      expect_same_bits(part.read(),
+                       {wanted.begin() + static_cast<std::ptrdiff_t>(7 * n),
+                        wanted.begin() + static_cast<std::ptrdiff_t>(11 * n)},
+                       info->name);
+    }
+  }
+  EXPECT_EQ(seen, 8);
+}
+
 TEST(GpuBlocks, WiderRows_AreFilledWithZeros) {
   LS_NEEDS_GPU();
   const GoldenBlocks golden = golden_blocks().front();

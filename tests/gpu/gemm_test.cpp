@@ -13,7 +13,8 @@ class GemmTypes : public ::testing::TestWithParam<std::tuple<DType, bool>> {};
 TEST_P(GemmTypes, Product_NonSquareShapes_AgreesWithReference) {
   LS_NEEDS_GPU();
   const auto [dtype, exact] = GetParam();
-  for (const auto& [m, n, k] : {std::tuple{2, 7, 32}, {17, 33, 96}, {5, 130, 1056}}) {
+  for (const auto& [m, n, some_k] : {std::tuple{2, 7, 32}, {17, 33, 96}, {5, 130, 1056}}) {
+    const int k = whole_blocks(dtype, some_k);
     const TestMatrix w(dtype, n, k);
     auto x = random_values(static_cast<std::size_t>(m) * static_cast<std::size_t>(k), 4);
     x[1] = 3e5F;  // beyond F16: that row is scaled down and back
@@ -50,10 +51,55 @@ TEST_P(GemmTypes, Product_NonSquareShapes_AgreesWithReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, GemmTypes,
-                         ::testing::Combine(::testing::Values(DType::kF32, DType::kF16,
-                                                              DType::kBF16, DType::kQ8_0),
-                                            ::testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(
+    Types, GemmTypes,
+    ::testing::Combine(::testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0,
+                                         DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                                         DType::kQ4_K, DType::kQ5_K, DType::kQ6_K),
+                       ::testing::Bool()));
+
+// More elements than are converted at a time.
+TEST(GemmTiles, MatrixBeyondTheWorkSpace_AgreesWithItsRows) {
+  LS_NEEDS_GPU();
+  const int k = 8192, n = 8192 + 777, m = 3;
+  const std::size_t elements = Gemm::matrix_elements(n, k);
+  ASSERT_LT(elements, static_cast<std::size_t>(n) * k);
+  const TestMatrix small(DType::kQ4_K, 97, k);  // its rows again and again
+  const std::size_t row = plane_bytes(DType::kQ4_K, 1, k), side = scale_bytes(DType::kQ4_K, 1, k);
+  const Device<std::byte> codes(row * n, std::byte{0}), sides(side * n, std::byte{0});
+  for (int r = 0; r < n; r += 97) {
+    const auto at = static_cast<std::size_t>(r);
+    const auto count = static_cast<std::size_t>(std::min(97, n - r));
+    ASSERT_EQ(cudaSuccess, cudaMemcpy(codes.get() + at * row, small.device().data, count * row,
+                                      cudaMemcpyDeviceToDevice));
+    ASSERT_EQ(cudaSuccess, cudaMemcpy(sides.get() + at * side, small.device().scales, count * side,
+                                      cudaMemcpyDeviceToDevice));
+  }
+  const DeviceMatrix w{DType::kQ4_K, codes.get(), sides.get(), n, k, k};
+  const auto x = random_values(static_cast<std::size_t>(m) * k, 4);
+  const auto expected = small.multiply(x, m);
+  for (const bool exact : {false, true}) {
+    const Device<float> dx(x), row_scale(m, kPoison);
+    const Device<float> out(static_cast<std::size_t>(m) * n + 1, kPoison);
+    const Device<std::byte> activations(Gemm::activation_bytes(m, k), std::byte{0});
+    const Device<std::byte> matrix(elements * 4, std::byte{0});
+    const Device<std::byte> space(Gemm::kCublasBytes, std::byte{0});
+    auto gemm = Gemm::create(
+        launch_info(), {activations.get(), matrix.get(), row_scale.get(), space.get()}, exact);
+    ASSERT_TRUE(gemm.ok());
+    ASSERT_TRUE(gemm.value()->set_input(dx.get(), m, w).ok());
+    ASSERT_TRUE(gemm.value()->product(w, out.get()).ok());
+    const auto got = out.read();
+    EXPECT_EQ(got.back(), kPoison);
+    for (int t = 0; t < m; ++t) {
+      for (int r = 0; r < n; ++r) {
+        ASSERT_NEAR(got[static_cast<std::size_t>(t * n + r)],
+                    expected[static_cast<std::size_t>(t * 97 + r % 97)], exact ? 2e-3 : 0.3)
+            << t << " " << r;
+      }
+    }
+  }
+}
 
 TEST(GemmBatched, BothLayouts_SharedMatrix_AgreeWithNaiveProduct) {
   LS_NEEDS_GPU();

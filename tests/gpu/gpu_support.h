@@ -14,6 +14,7 @@
 
 #include "engine/base/half.h"
 #include "kernels/cuda/ops.h"
+#include "tests/tools/quantize.h"
 
 namespace layerscope::kernels::cuda::testing {
 
@@ -83,11 +84,11 @@ class TestMatrix {
         scales_(scale_bytes(dtype, rows, cols), std::byte{0}) {
     device_ = {dtype, planes_.get(), scales_.get(), rows, cols, padded_cols(dtype, cols)};
     host_ = {dtype, bytes_.data(), static_cast<std::size_t>(rows), static_cast<std::size_t>(cols)};
-    if (dtype == DType::kQ8_0) {
-      const Device<std::byte> blocks(bytes_);
-      EXPECT_TRUE(launch_repack_q8(launch_info(), blocks.get(), bytes_.size() / 34, cols,
-                                   planes_.get(), scales_.get())
-                      .ok());
+    if (has_planes(dtype)) {
+      std::vector<std::byte> shifted(bytes_.size() + 1);  // at an odd address, as in a file
+      std::memcpy(shifted.data() + 1, bytes_.data(), bytes_.size());
+      const Device<std::byte> blocks(shifted);
+      EXPECT_TRUE(launch_repack(launch_info(), blocks.get() + 1, device_).ok());
       EXPECT_EQ(cudaSuccess, cudaDeviceSynchronize());
     } else {
       const std::size_t row = dtype_bytes(dtype, static_cast<std::size_t>(cols));
@@ -125,6 +126,9 @@ class TestMatrix {
       return bytes;
     }
     const std::vector<float> values = random_values(r * c, seed + static_cast<unsigned>(r + c));
+    if (has_planes(dtype)) {
+      return layerscope::testing::quantize(dtype, values.data(), values.size());
+    }
     for (std::size_t i = 0; i < values.size(); ++i) {
       const float value = i % 97 == 0 ? 3e-7F : values[i];  // subnormal halves
       if (dtype == DType::kF32) {
@@ -142,6 +146,12 @@ class TestMatrix {
   DeviceMatrix device_;
   Matrix host_;
 };
+
+/// `cols` rounded up to whole blocks of the type.
+inline int whole_blocks(DType dtype, int cols) {
+  const int block = static_cast<int>(dtype_info(dtype).block);
+  return (cols + block - 1) / block * block;
+}
 
 /// Largest |a − b| / (1 + |b|).
 inline double difference(const std::vector<float>& a, const std::vector<float>& b) {

@@ -1,6 +1,6 @@
 // Every GPU operation against the plain CPU version: odd shapes, one key, poisoned outputs.
+#include <array>
 #include <cmath>
-#include <limits>
 #include <tuple>
 
 #include "tests/gpu/gpu_support.h"
@@ -8,139 +8,14 @@
 namespace layerscope::kernels::cuda::testing {
 namespace {
 
-// Float32 sums of n products of size ~1 in another order: about √n · 6e-8, with room.
-double sum_tolerance(int cols) { return 3e-6 * std::sqrt(static_cast<double>(cols)); }
-
-class Stage : public ::testing::TestWithParam<DType> {};
-
-TEST_P(Stage, Project_OddShapes_AgreesWithReference) {
-  LS_NEEDS_GPU();
-  for (const auto& [rows, cols] : {std::pair{1, 32}, {7, 96}, {33, 224}, {130, 1056}, {4099, 64}}) {
-    const TestMatrix w(GetParam(), rows, cols);
-    const auto x = random_values(static_cast<std::size_t>(cols), 1);
-    const auto bias = random_values(static_cast<std::size_t>(rows), 2);
-    const auto residual = random_values(static_cast<std::size_t>(rows), 3);
-    const Device<float> dx(x), db(bias), dr(residual);
-    const std::size_t guarded = static_cast<std::size_t>(rows) + 5;
-    const Device<float> block(guarded, kPoison), out(guarded, kPoison);
-    ASSERT_TRUE(launch_project(launch_info(),
-                               {w.device(), db.get(), dx.get(), dr.get(), block.get(), out.get()})
-                    .ok());
-    const auto expected = w.multiply(x, 1, bias.data());
-    auto got = block.read();
-    auto sum = out.read();
-    for (std::size_t i = 0; i < guarded; ++i) {
-      if (i >= static_cast<std::size_t>(rows)) {
-        ASSERT_EQ(got[i], kPoison);
-        ASSERT_EQ(sum[i], kPoison);
-        continue;
-      }
-      ASSERT_NEAR(got[i], expected[i], sum_tolerance(cols)) << rows << "x" << cols << " row " << i;
-      ASSERT_EQ(sum[i], residual[i] + got[i]);
-    }
-  }
-}
-
-TEST_P(Stage, GateUp_OddShapes_AgreesWithReference) {
-  LS_NEEDS_GPU();
-  for (const auto& [rows, cols] : {std::pair{1, 32}, {13, 96}, {77, 1056}}) {
-    const TestMatrix gate(GetParam(), rows, cols, 1), up(GetParam(), rows, cols, 2);
-    const auto r = static_cast<std::size_t>(rows);
-    const auto c = static_cast<std::size_t>(cols);
-    const auto x = random_values(c, 3, 4.0F);
-    const auto weight = random_values(c, 4);
-    std::vector<float> normed(c);
-    reference::rms_norm(x.data(), weight.data(), c, 1e-5F, normed.data());
-    const auto g = gate.multiply(normed, 1);
-    const auto u = up.multiply(normed, 1);
-    std::vector<float> act(r);
-    reference::swiglu(g.data(), u.data(), r, act.data());
-    const Device<float> dx(x), dw(weight);
-    const Device<float> dn(c, kPoison), dg(r, kPoison), du(r, kPoison), da(r + 3, kPoison);
-    ASSERT_TRUE(launch_gate_up(launch_info(), {gate.device(), up.device(), dw.get(), 1e-5F,
-                                               dx.get(), dn.get(), dg.get(), du.get(), da.get()})
-                    .ok());
-    EXPECT_LT(difference(dn.read(), normed), 1e-6);
-    EXPECT_LT(difference(dg.read(), g), sum_tolerance(cols));
-    EXPECT_LT(difference(du.read(), u), sum_tolerance(cols));
-    auto got = da.read();
-    EXPECT_EQ(got[r], kPoison);
-    got.resize(r);
-    EXPECT_LT(difference(got, act), 4 * sum_tolerance(cols));
-  }
-}
-
-TEST_P(Stage, Head_OddRows_AgreesWithReference) {
-  LS_NEEDS_GPU();
-  for (const auto& [rows, cols] : {std::pair{1, 32}, {1003, 160}}) {
-    const TestMatrix w(GetParam(), rows, cols);
-    const auto r = static_cast<std::size_t>(rows);
-    const auto c = static_cast<std::size_t>(cols);
-    const auto x = random_values(c, 5);
-    const auto weight = random_values(c, 6);
-    std::vector<float> normed(c);
-    reference::rms_norm(x.data(), weight.data(), c, 1e-5F, normed.data());
-    const Device<float> dx(x), dw(weight), dn(c, kPoison), dl(r + 2, kPoison);
-    ASSERT_TRUE(
-        launch_head(launch_info(), {w.device(), dw.get(), 1e-5F, dx.get(), dn.get(), dl.get()})
-            .ok());
-    auto got = dl.read();
-    EXPECT_EQ(got[r], kPoison);
-    got.resize(r);
-    EXPECT_LT(difference(got, w.multiply(normed, 1)), sum_tolerance(cols));
-  }
-}
-
-TEST_P(Stage, Embed_Rows_AreExact) {
-  LS_NEEDS_GPU();
-  const int cols = 96;
-  const TestMatrix w(GetParam(), 50, cols);
-  const Device<std::int32_t> ids(std::vector<std::int32_t>{49, 0, 7});
-  const Device<std::int32_t> position(std::vector<std::int32_t>{30000});
-  const std::vector<double> inv_freq{1.0, 0.01, 0.003};
-  const Device<double> df(inv_freq);
-  const Device<float> out(3 * 96, kPoison), cos_sin(18, kPoison);
-  ASSERT_TRUE(launch_embed(launch_info(), w.device(), ids.get(), 3, out.get(), df.get(),
-                           position.get(), 6, cos_sin.get())
-                  .ok());
-  const auto got = out.read();
-  const auto angles = cos_sin.read();
-  for (std::size_t t = 0; t < 3; ++t) {
-    std::vector<float> row(96), expected(6);
-    const std::size_t id = t == 0 ? 49 : t == 1 ? 0 : 7;
-    dequantize_row(GetParam(), w.host().row(id), 96, row.data());
-    EXPECT_EQ(0, std::memcmp(row.data(), got.data() + t * 96, 96 * sizeof(float)));
-    rope_angles(30000 + static_cast<int>(t), inv_freq.data(), 3, expected.data());
-    for (std::size_t i = 0; i < 6; ++i) {
-      EXPECT_NEAR(angles[t * 6 + i], expected[i], 1e-7);
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Types, Stage,
-                         ::testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0));
-
-TEST(StageOdd, F16AndF32_ColumnsOfAnyNumber_AgreeWithReference) {
-  LS_NEEDS_GPU();
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const int cols : {1, 3, 15, 17, 31, 101}) {
-      const TestMatrix w(dtype, 9, cols);
-      const auto x = random_values(static_cast<std::size_t>(cols), 1);
-      const Device<float> dx(x), residual(9, 0.0F), block(9, kPoison), out(9, kPoison);
-      ASSERT_TRUE(launch_project(launch_info(), {w.device(), nullptr, dx.get(), residual.get(),
-                                                 block.get(), out.get()})
-                      .ok());
-      EXPECT_LT(difference(block.read(), w.multiply(x, 1)), 1e-4) << cols;
-    }
-  }
-}
-
 struct Heads {
   int n_heads, n_kv_heads, head_dim, rope_dim;
   RopePairing pairing;
 };
 
-class HeadShapes : public ::testing::TestWithParam<std::tuple<Heads, bool>> {};
+using ThreeTypes = std::array<DType, 3>;
+
+class HeadShapes : public ::testing::TestWithParam<std::tuple<Heads, bool, ThreeTypes>> {};
 
 float cache_value(const std::vector<std::byte>& bytes, bool f32, std::size_t i) {
   if (f32) {
@@ -155,25 +30,27 @@ float cache_value(const std::vector<std::byte>& bytes, bool f32, std::size_t i) 
 
 TEST_P(HeadShapes, QkvAndAppend_AgreeWithReferenceAndEachOther) {
   LS_NEEDS_GPU();
-  const auto [shape, f32] = GetParam();
-  const int hidden = 96;
+  const auto [shape, f32, types] = GetParam();
+  const int hidden = std::max(
+      {whole_blocks(types[0], 96), whole_blocks(types[1], 96), whole_blocks(types[2], 96)});
+  const auto width = static_cast<std::size_t>(hidden);
   const int context = 5;
   const int position = 3;
   const HeadLayout heads{
       shape.n_heads, shape.n_kv_heads, shape.head_dim, (shape.head_dim + 7) / 8 * 8, context, f32};
   const int widths[3] = {shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim,
                          shape.n_kv_heads * shape.head_dim};
-  const auto x = random_values(96, 1, 2.0F);
-  const auto weight = random_values(96, 2);
-  std::vector<float> normed(96);
-  reference::rms_norm(x.data(), weight.data(), 96, 1e-5F, normed.data());
+  const auto x = random_values(width, 1, 2.0F);
+  const auto weight = random_values(width, 2);
+  std::vector<float> normed(width);
+  reference::rms_norm(x.data(), weight.data(), width, 1e-5F, normed.data());
   std::vector<double> inv_freq;
   for (int i = 0; i < shape.rope_dim / 2; ++i) {
     inv_freq.push_back(std::pow(0.3, i));
   }
   std::vector<float> cos_sin(static_cast<std::size_t>(std::max(2, shape.rope_dim)));
   rope_angles(position, inv_freq.data(), inv_freq.size(), cos_sin.data());
-  const Device<float> dx(x), dw(weight), dcs(cos_sin), dn(96, kPoison);
+  const Device<float> dx(x), dw(weight), dcs(cos_sin), dn(width, kPoison);
   StepState step;
   step.position = position;
   const Device<StepState> state(std::vector<StepState>{step});
@@ -185,8 +62,8 @@ TEST_P(HeadShapes, QkvAndAppend_AgreeWithReferenceAndEachOther) {
   const Device<float> queries(qs, 0.0F);
   QkvStage stage;
   std::vector<TestMatrix*> owned;
-  TestMatrix wq(DType::kF16, widths[0], hidden, 1), wk(DType::kF16, widths[1], hidden, 2),
-      wv(DType::kF16, widths[2], hidden, 3);
+  TestMatrix wq(types[0], widths[0], hidden, 1), wk(types[1], widths[1], hidden, 2),
+      wv(types[2], widths[2], hidden, 3);
   const TestMatrix* w[3] = {&wq, &wk, &wv};
   std::vector<std::vector<float>> bias, raw;
   std::vector<std::unique_ptr<Device<float>>> d_bias, d_raw, d_rot;
@@ -285,7 +162,12 @@ INSTANTIATE_TEST_SUITE_P(
                                          Heads{2, 2, 7, 4, RopePairing::kHalf},
                                          Heads{9, 1, 80, 80, RopePairing::kHalf},
                                          Heads{2, 1, 16, 0, RopePairing::kNone}),
-                       ::testing::Bool()));
+                       ::testing::Bool(),
+                       ::testing::Values(ThreeTypes{DType::kF16, DType::kF16, DType::kF16},
+                                         ThreeTypes{DType::kQ4_K, DType::kQ4_K, DType::kQ6_K},
+                                         ThreeTypes{DType::kQ5_0, DType::kQ5_0, DType::kQ8_0},
+                                         ThreeTypes{DType::kQ5_K, DType::kQ4_1, DType::kQ5_1},
+                                         ThreeTypes{DType::kQ4_0, DType::kQ4_0, DType::kQ4_0})));
 
 struct AttentionCase {
   int n_heads, n_kv_heads, head_dim, kv_len, chunk;
