@@ -98,8 +98,22 @@ const float* CudaBackend::cos_sin(int layer) const {
   return own ? work_.cos_sin_windowed : work_.cos_sin;
 }
 
-const double* CudaBackend::frequencies(const DeviceWeights& weights) const {
-  return model_->spec.long_rope(context_) ? weights.inv_freq_long : weights.inv_freq;
+/// They may depend on the context; windowed layers with a base of their own have theirs beside the
+/// weights.
+Status CudaBackend::send_frequencies() const {
+  const model::DecoderSpec& spec = model_->spec;
+  int layer = 0;
+  while (layer + 1 < spec.n_layers && spec.layer_windowed(layer)) {
+    ++layer;
+  }
+  const std::vector<double> values = model_->weights.frequencies(spec, layer, context_);
+  if (values.empty()) {
+    return {};
+  }
+  LS_CUDA(cudaMemcpyAsync(work_.inv_freq, values.data(), values.size() * sizeof(double),
+                          cudaMemcpyHostToDevice, on_.stream));
+  LS_CUDA(cudaStreamSynchronize(on_.stream));  // `values` leaves
+  return {};
 }
 
 kernels::cuda::ScoreRules CudaBackend::rules_of(int layer) const {
@@ -211,6 +225,7 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
   Planner planner(work_memory_.data());
   work_ = place_work(planner);
   LS_CUDA(cudaMemsetAsync(work_memory_.data(), 0, work_memory_.bytes(), stream_.get()));
+  LS_CHECK(send_frequencies());
   LS_TRY(cache_memory_, DeviceBuffer::create(caches));
   LS_CUDA(cudaMemsetAsync(cache_memory_.data(), 0, caches, stream_.get()));
   const std::size_t kv_bytes = size(model_->spec.n_layers) * size(heads_.n_kv_heads) *
@@ -280,6 +295,7 @@ Work CudaBackend::place_work(Planner& planner) const {
   w.ids = planner.take<std::int32_t>(batch);
   w.position = planner.take<std::int32_t>(1);
   w.cos_sin = planner.take<float>(batch * size(std::max(2, spec.rope_dim)));
+  w.inv_freq = planner.take<double>(size(std::max(2, spec.rope_dim)) / 2);
   w.cos_sin_windowed = planner.take<float>(batch * size(std::max(2, spec.rope_dim)));
   w.zeros = planner.take<float>(size(widest_product(spec)));
   w.sink = planner.take<float>(size(widest_product(spec)));

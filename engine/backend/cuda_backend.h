@@ -50,6 +50,7 @@ struct Work {
   std::int32_t* ids;                ///< [batch]
   std::int32_t* position;           ///< of ids[0]
   float* cos_sin;                   ///< [batch, rope_dim]
+  double* inv_freq;                 ///< [rope_dim / 2], of this context
   float* cos_sin_windowed;          ///< likewise, of windowed layers with their own base
   float *zeros, *sink;              ///< [widest]: no residual, an output that nobody reads
   float* expert_out;                ///< [batch, used experts, hidden]
@@ -177,7 +178,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] static Fused fused_parts(const model::Model& model);
   [[nodiscard]] kernels::cuda::RopeLayout rope_of(int layer) const;
   [[nodiscard]] const float* cos_sin(int layer) const;
-  [[nodiscard]] const double* frequencies(const DeviceWeights& weights) const;
+  Status send_frequencies() const;
   [[nodiscard]] kernels::cuda::ScoreRules rules_of(int layer) const;
   /// Whether decode's fused attention cannot take the layer.
   [[nodiscard]] bool attends_plainly(int layer) const;

@@ -148,8 +148,7 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choos
   kernels::cuda::Launch first = on_;
   first.overlap = false;
   LS_CHECK(launch_embed(first, weights_.embedding, &work_.state->token, 1, work_.embedding,
-                        frequencies(weights_), &work_.state->position, spec.rope_dim,
-                        work_.cos_sin));
+                        work_.inv_freq, &work_.state->position, spec.rope_dim, work_.cos_sin));
   Stages ends(*this, weights_, spec, work_.decode.back(), 1, Stages::Products::kTokens, on_);
   LS_CHECK(ends.finish_embedding(work_.embedding, &work_.state->position));
   for (int layer = 0; layer < spec.n_layers; ++layer) {

@@ -87,9 +87,8 @@ Status CudaBackend::FaultPass::embed() {
                           cudaMemcpyDeviceToDevice, on_.stream));
   LS_CUDA(cudaMemcpyAsync(work.position, &request_.position, sizeof(request_.position),
                           cudaMemcpyHostToDevice, on_.stream));
-  LS_CHECK(launch_embed(on_, state_.weights.embedding, work.ids, n_, taps_.resid_out,
-                        self_.frequencies(state_.weights), work.position, spec_.rope_dim,
-                        work.cos_sin));
+  LS_CHECK(launch_embed(on_, state_.weights.embedding, work.ids, n_, taps_.resid_out, work.inv_freq,
+                        work.position, spec_.rope_dim, work.cos_sin));
   LS_CHECK(stages_.finish_embedding(taps_.resid_out, work.position,
                                     active(state_.list, InterventionKind::kEmbeddingUnscaled)));
   LS_CHECK(edit(Tap::kEmbedding, -1, taps_.resid_out, spec_.hidden));

@@ -36,7 +36,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
                           cudaMemcpyDeviceToDevice, on.stream));
   LS_CUDA(cudaMemcpyAsync(work_.position, &request.position, sizeof(request.position),
                           cudaMemcpyHostToDevice, on.stream));
-  LS_CHECK(launch_embed(on, weights_.embedding, work_.ids, n, t.resid_out, frequencies(weights_),
+  LS_CHECK(launch_embed(on, weights_.embedding, work_.ids, n, t.resid_out, work_.inv_freq,
                         work_.position, spec.rope_dim, work_.cos_sin));
   Stages ends(*this, weights_, spec, t, n, Stages::Products::kBatch, on);
   LS_CHECK(ends.finish_embedding(t.resid_out, work_.position));

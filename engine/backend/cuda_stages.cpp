@@ -17,7 +17,7 @@ Status CudaBackend::Stages::finish_embedding(float* x, const std::int32_t* posit
                                      learned ? weights_.positions : DeviceMatrix{}, position));
   }
   if (spec_.rope_factor != 1.0 && spec_.rope_dim > 0) {
-    LS_CHECK(launch_rope_angles(on_, self_.frequencies(weights_), position, n_, spec_.rope_dim,
+    LS_CHECK(launch_rope_angles(on_, self_.work_.inv_freq, position, n_, spec_.rope_dim,
                                 spec_.rope_factor, self_.work_.cos_sin));
   }
   if (weights_.inv_freq_windowed != nullptr) {

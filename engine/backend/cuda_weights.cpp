@@ -79,8 +79,6 @@ class Layout {
     w.head_bias = vector(weights.head_bias);
     w.output_norm = vector(weights.output_norm);
     w.output_norm_bias = vector(weights.output_norm_bias);
-    w.inv_freq = vector(weights.inv_freq);
-    w.inv_freq_long = vector(weights.inv_freq_long);
     w.inv_freq_windowed = vector(weights.inv_freq_windowed);
     w.layers.resize(weights.layers.size());
     for (std::size_t i = 0; i < weights.layers.size(); ++i) {

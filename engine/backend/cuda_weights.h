@@ -41,7 +41,7 @@ struct DeviceWeights {
   DeviceMatrix embedding, positions, head;
   const float *output_norm = nullptr, *output_norm_bias = nullptr;
   const float* head_bias = nullptr;
-  const double *inv_freq = nullptr, *inv_freq_long = nullptr, *inv_freq_windowed = nullptr;
+  const double* inv_freq_windowed = nullptr;
   std::vector<DeviceLayer> layers;
 };
 

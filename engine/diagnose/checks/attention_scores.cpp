@@ -279,8 +279,8 @@ bool ScoreSamples::by_half_capped(Named& named) const {
     const auto q = input_.captures.row(Tap::kQRope, layer_, row.position)
                        .subspan(static_cast<std::size_t>(row.head) * width, width);
     for (int j = first_key(row); j <= row.position; ++j) {
-      const auto k = input_.captures.row(Tap::kKRope, layer_, j)
-                         .subspan(static_cast<std::size_t>(own_kv(row.head)) * width, width);
+      const auto k =
+          cached_key(j).subspan(static_cast<std::size_t>(own_kv(row.head)) * width, width);
       double sum = 0.0;
       for (std::size_t d = 0; d < width; ++d) {
         const float next = static_cast<float>(sum + static_cast<double>(q[d] * k[d]));

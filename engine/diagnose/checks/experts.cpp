@@ -180,7 +180,7 @@ class ExpertCheck {
     begin(linear, position, x, y);
     for (const float e : chosen) {
       const TensorView view = matrix_of(static_cast<int>(e), which);
-      const double bound = thresholds::dot(view.cols, input_.subject.unit_roundoff);
+      const double bound = thresholds::dot(view.cols, product_roundoff(input_, position));
       for (std::size_t r = 0; r < view.rows; ++r) {
         const Dot d = dot(view.row(r), x);
         linear.expected.back().push_back(d.sum);
@@ -205,7 +205,8 @@ class ExpertCheck {
     const auto width = static_cast<std::size_t>(spec_.ffn);
     for (std::size_t slot = 0; slot < chosen.size(); ++slot) {
       const TensorView view = matrix_of(static_cast<int>(chosen[slot]), &ExpertWeights::down);
-      const double bound = thresholds::dot(view.cols + chosen.size(), input_.subject.unit_roundoff);
+      const double bound =
+          thresholds::dot(view.cols + chosen.size(), product_roundoff(input_, position));
       const auto share = static_cast<double>(shares[slot]);
       for (std::size_t r = 0; r < view.rows; ++r) {
         const Dot d = dot(view.row(r), act.subspan(slot * width, width));
