@@ -35,12 +35,12 @@ check() { # tool program filter
   fi
 }
 # cuBLAS is left out: its kernels are not ours to check. Racecheck takes minutes on whole passes.
-operations='Stage*:*HeadShapes*:*AttentionDecode*:RowOps*:RowStats*:Softmax*:LogitSummary*'
+operations='Stage*:*HeadShapes*:*AttentionDecode*:RowOps*:RowsF16*:RowStats*:Softmax*:PairSoftmax*:LogitSummary*'
 for tool in memcheck racecheck initcheck synccheck; do
   check "$tool" test_gpu_ops "$operations"
 done
 for tool in memcheck initcheck synccheck; do
-  check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*:GpuAhead.Interr*:GpuAttention*'
+  check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*:GpuAhead.Interr*:GpuAttention*:*GpuInspect*'
   check "$tool" test_gpu_diagnosis '*GpuFaults*/0'
 done
 check racecheck test_gpu_backend 'GpuAhead.ContextEnd*'
