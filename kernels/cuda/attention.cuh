@@ -13,7 +13,6 @@ inline constexpr int kTurns = 4;    ///< turns of a batch: their loads and sums 
 inline constexpr int kCluster = 8;  ///< blocks of a cluster that every device grants
 inline constexpr int kKeysPerBlock =
     256;  ///< before a head is split: 64 … 512 take the same time ± 15 %
-inline constexpr int kMaxKeys = 4096;  ///< of a block in a cluster: scores in shared memory
 
 template <class F>
 Status for_lanes(int head_stride, F&& f) {

@@ -8,8 +8,8 @@
 // repeated keys: unscaled low parts lose bits of small queries.
 //
 // Float32 products without tensor cores took 90 µs each for 512 tokens of Llama-3-8B (5.8 ms of a
-// pass of 32). Bytes here: queries and values once (16 and 4 MB), probabilities read and written
-// once (67 MB, from L2).
+// pass of 32). On an H200 (ncu): split of the queries 6.7 µs, repeated values 3.1, products for the
+// scores 14.7 + 20.4, for the sums 15.1.
 #include "kernels/cuda/attention_pairs.h"
 
 #include "kernels/cuda/pair.cuh"

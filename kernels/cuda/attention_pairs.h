@@ -50,7 +50,8 @@ Status launch_prepare_pairs(const Launch& on, const PairStage& stage);
 /// scores = scale · q · keysᵀ, unmasked. Columns from n_keys to score_stride are left alone.
 Status pair_scores(Gemm& gemm, const PairStage& stage, float scale);
 /// Soft-max of the scores in place, where rows are no longer than kMaxPairKeys; token t sees keys
-/// [0, first + t]. `split`: as the pairs that pair_sums needs, else as probabilities.
+/// [0, first + t]. `split`: as the pairs that pair_sums needs, else as probabilities. Kept rows
+/// are 16-byte aligned.
 inline constexpr int kMaxPairKeys = 1024;
 Status launch_pair_softmax(const Launch& on, const PairStage& stage, int first, bool split,
                            const SoftmaxCapture& capture);

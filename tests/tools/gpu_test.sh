@@ -35,13 +35,13 @@ check() { # tool program filter
   fi
 }
 # cuBLAS is left out: its kernels are not ours to check. Racecheck takes minutes on whole passes.
-operations='*Stage*:*HeadShapes*:*AttentionDecode*:RowOps*:RowStats*:Softmax*:LogitSummary*'
+operations='*Stage*:*HeadShapes*:*AttentionDecode*:RowOps*:RowsF16*:RowStats*:Softmax*:PairSoftmax*:LogitSummary*'
 operations+=':NormRows*:Append*:Activate*:RowsInPlace*:Embedding*:Route*:*Experts*:AttentionRuled*:RuleScores*'
 for tool in memcheck racecheck initcheck synccheck; do
   check "$tool" test_gpu_ops "$operations"
 done
 for tool in memcheck initcheck synccheck; do
-  check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*:GpuAhead.Interr*:GpuAttention*'
+  check "$tool" test_gpu_backend 'GpuTaps*/0:GpuTaps*/7:GpuDemo.Rewind*:GpuSummary*:GpuAhead.Interr*:GpuAttention*:*GpuInspect*'
   # Two bases and windows; experts; a norm of its own for Q, K, V; caps.
   check "$tool" test_gpu_architectures '*EveryTap*gemma3:*EveryTap*qwen3moe:*EveryTap*falcon_40b:*EveryTap*gemma2'
   check "$tool" test_gpu_diagnosis '*GpuFaults*/0'
