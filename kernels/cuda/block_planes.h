@@ -462,9 +462,7 @@ LS_HOST_DEVICE std::uint32_t digits_of(std::uint32_t fixed) {
 }
 
 /// The types that have planes.
-#ifndef LS_PLANE_TYPES
 #define LS_PLANE_TYPES(X) X(kQ4_0) X(kQ4_1) X(kQ5_0) X(kQ5_1) X(kQ8_0) X(kQ4_K) X(kQ5_K) X(kQ6_K)
-#endif
 
 /// Calls f.template operator()<DType>() for a type that has planes.
 template <class F>

@@ -2,19 +2,16 @@
 //
 // A warp takes four vocabulary rows at once (two of block types): x is then read from shared memory
 // once for all of them.
-// Bytes: the head once. On an H200 (bench_gpu_kernels): Qwen2.5-0.5B F16, 272 MB, 67.5 µs = 4.0
-// TB/s (87 % of 4.65), Q8_0, 146 MB, 46.1 µs (68 %); Llama-3-8B F16, 1,051 MB, 269 µs = 3.9 TB/s
-// (84 %), Q8_0, 558 MB, 142 µs = 3.9 TB/s (84 %).
+// Bytes: the head once. On an H200 (bench_gpu_kernels): Qwen2.5-0.5B F16, 272 MB, 66.9 µs = 4.1
+// TB/s (87 % of 4.65), Q8_0, 146 MB, 42.0 µs (75 %); Llama-3-8B F16, 1,051 MB, 248 µs (91 %), Q8_0,
+// 558 MB, 136 µs = 4.1 TB/s (88 %), Q6_K, 435 MB, 110 µs (85 %), Q4_K, 304 MB, 89 µs (73 %).
 #include "kernels/cuda/matvec.cuh"
 
-#ifndef LS_HEAD_ROWS
-#define LS_HEAD_ROWS 2
-#endif
 namespace layerscope::kernels::cuda {
 namespace {
 
 template <DType kType>
-constexpr int kHeadRows = Piece<kType>::kBlocks ? LS_HEAD_ROWS : 4;
+constexpr int kHeadRows = Piece<kType>::kBlocks ? 2 : 4;
 
 template <DType kType>
 using Stream =

@@ -82,7 +82,10 @@ struct Digits {
   float sum[2];  ///< Σx of the piece; of Q6_K, of either half
 };
 
-/// Exact sums of code · digit in 32 bits, then float32: three dp4a for four products.
+/// Exact sums of code · digit in 32 bits, then float32: three dp4a for four products. A layer of
+/// Llama-3-8B on an H200: Q8_0 82.1 µs (84 with three float32 instructions per weight, as before),
+/// Q6_K 73.6, Q5_K 70.5, Q5_0 65.2, Q4_K 64.4, Q4_0 58.1. A run-time index into the sums put them
+/// into local memory and made Q8_0 take 201.
 template <DType kType, int kRingDepth>
 struct BlockPiece : BlockPlanes<kType> {
   using B = BlockPlanes<kType>;
