@@ -25,6 +25,7 @@
 #include "engine/backend/cuda_weights.h"
 #include "engine/backend/row_arena.h"
 #include "engine/base/thread_pool.h"
+#include "kernels/cuda/attention_map.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
 
@@ -115,6 +116,10 @@ class CudaBackend final : public Backend {
                       std::size_t stride, const std::stop_token& stop) const override;
   Status captured_row(const capture::TokenFrame& frame, int layer, int head,
                       std::span<float> out) const override;
+  [[nodiscard]] bool draws() const override;
+  Result<bool> draw(const DrawRequest& request, std::uint64_t session_serial, DrawSink& sink,
+                    const std::stop_token& stop) override;
+  [[nodiscard]] std::uint64_t drawn_bytes_to_host() const override;
   [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
   [[nodiscard]] std::uint64_t row_bytes(int position) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
@@ -212,6 +217,18 @@ class CudaBackend final : public Backend {
   [[nodiscard]] kernels::cuda::SoftmaxCapture softmax_capture(int layer, int begin,
                                                               capture::Tier tier) const;
 
+  // cuda_draw.cpp
+  struct Drawing;
+  Status start_drawing();
+  Status note_kept(bool kept, int position, int n);
+  void cut_drawing(int length);
+  [[nodiscard]] kernels::cuda::AttentionMapStage map_stage(const MapRect& rect, int first,
+                                                           float* cells) const;
+  Status draw_atlas(const DrawnFrame& frame, float* out);
+  Status draw_map(const DrawnFrame& frame, float* out);
+  Status draw_row(const DrawnFrame& frame, float* out);
+  Status enqueue_picture(const DrawnFrame& frame, float* out);
+
   // cuda_fault_pass.cpp, cuda_fault_weights.cpp
   Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
                              capture::PassCapture& captured);
@@ -271,6 +288,8 @@ class CudaBackend final : public Backend {
   Stream copy_stream_;
   std::array<Event, 2> group_ready_, group_copied_;  ///< by Group::turn
 
+  std::unique_ptr<Drawing> drawing_;    ///< null: pooled rows go to the host
+  std::uint64_t drawn_bytes_ = 0;       ///< pooled and followed rows that went to the host
   std::unique_ptr<FaultState> faults_;  ///< null: nothing is done wrong, the fast path runs
 };
 

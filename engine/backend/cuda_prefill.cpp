@@ -73,6 +73,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   }
   LS_CHECK(take_group(before, captured));
   LS_CHECK(prefill_logits(request, logits, captured));
+  LS_CHECK(note_kept(request.capture.tier == Tier::kAttention, request.position, n));
   if (!summarise) {
     return {};
   }

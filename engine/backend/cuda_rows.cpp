@@ -5,8 +5,9 @@
 #include <cstring>
 #include <limits>
 
-#include "engine/backend/cuda_backend.h"
+#include "engine/backend/cuda_draw.h"
 #include "engine/base/log.h"
+#include "kernels/cuda/draw.h"
 
 namespace layerscope::backend::cuda {
 
@@ -173,7 +174,7 @@ Status CudaBackend::send_group(const Group& group, const PassCapture& captured) 
   constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
   LS_CUDA(cudaMemcpy2DAsync(to, rows * kStats, work_.heads + first, size(n_rows()) * kStats,
                             rows * kStats, n, cudaMemcpyDeviceToHost, copies));
-  if (captured.request.tier == Tier::kAttention) {
+  if (captured.request.tier == Tier::kAttention && drawing_ == nullptr) {
     const std::size_t bins = size(bins_);
     LS_CUDA(cudaMemcpy2DAsync(to + n * rows * kStats, rows * bins, work_.pooled + first * bins,
                               size(n_rows()) * bins, rows * bins, n, cudaMemcpyDeviceToHost,
@@ -197,9 +198,10 @@ Status CudaBackend::take_group(const Group& group, PassCapture& captured) {
   const std::size_t bins = size(bins_);
   const std::byte* from = bounce_.data() + group.turn * (bounce_.bytes() / 2);
   constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
-  const bool with_rows = captured.request.tier == Tier::kAttention;
+  const bool with_rows = captured.request.tier == Tier::kAttention && drawing_ == nullptr;
   if (with_rows) {
     pass_pooled_.resize(n);
+    drawn_bytes_ += n * rows * bins;
   }
   pool_.run_ranges(n, 8, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
@@ -222,16 +224,24 @@ Status CudaBackend::finish_prefill(PassCapture& captured) {
   const std::size_t n_stats = n * stats_slots();
   static_assert(sizeof(kernels::cuda::FinishedStats) == sizeof(capture::TapStats));
   static_assert(sizeof(kernels::cuda::RawHeadStats) == sizeof(capture::HeadStats));
+  if (drawing_ != nullptr && captured.request.tier == Tier::kAttention) {
+    LS_CHECK(launch_draw_history({on_.stream, on_.sm_count, false}, work_.heads, work_.pooled,
+                                 captured.n_tokens, n_rows(), bins_, captured.first_position,
+                                 drawing_->history));
+  }
   LS_CHECK(
       launch_finish_stats({on_.stream, on_.sm_count, false}, work_.stats, n_stats, work_.finished));
   LS_CHECK(download(captured.taps.data(), work_.finished, n_stats * sizeof(capture::TapStats)));
   if (captured.request.tier != Tier::kAttention) {
     return {};
   }
-  for (std::size_t t = 0; t < n; ++t) {
+  pass_pooled_.resize(n);
+  for (std::size_t t = 0; t < n && drawing_ == nullptr; ++t) {
     const int n_keys = captured.first_position + static_cast<int>(t) + 1;
     pass_pooled_[t].width = capture::pooled_width(n_keys, bins_);
     pass_pooled_[t].bins = bins_;
+  }
+  for (std::size_t t = 0; t < n; ++t) {
     captured.kept.push_back(std::make_shared<capture::AttentionRows>(std::move(pass_rows_[t]),
                                                                      std::move(pass_pooled_[t])));
   }
