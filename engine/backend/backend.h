@@ -124,8 +124,8 @@ class Backend {
   /// was no place for it, or the picture before is not finished; nothing waits. On the host it
   /// takes as long as it takes: errors kCancelled (`stop`); kUsage where the rows are elsewhere
   /// (faults in force); kDevice.
-  virtual Result<bool> draw(const DrawRequest& request, std::uint64_t session_serial,
-                            DrawSink& sink, const std::stop_token& stop);
+  virtual Result<bool> draw(const DrawRequest& request, const DrawTag& tag, DrawSink& sink,
+                            const std::stop_token& stop);
   /// Bytes that went to the host only to be drawn, since the beginning.
   [[nodiscard]] virtual std::uint64_t drawn_bytes_to_host() const { return 0; }
 

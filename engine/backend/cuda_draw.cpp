@@ -188,8 +188,8 @@ Status CudaBackend::enqueue_picture(const DrawnFrame& frame, float* out) {
   return frame.row.empty() ? Status{} : draw_row(frame, out);
 }
 
-Result<bool> CudaBackend::draw(const DrawRequest& request, std::uint64_t session_serial,
-                               DrawSink& sink, const std::stop_token& /*stop*/) {
+Result<bool> CudaBackend::draw(const DrawRequest& request, const DrawTag& tag, DrawSink& sink,
+                               const std::stop_token& /*stop*/) {
   if (drawing_ == nullptr || faults_ != nullptr) {
     return usage_error("with faults in force the attention rows are in host memory");
   }
@@ -211,7 +211,7 @@ Result<bool> CudaBackend::draw(const DrawRequest& request, std::uint64_t session
   const auto make = [&]() -> Status {
     LS_TRY(DrawnFrame frame, lay_out(request, kv_len_, spec.n_layers, spec.n_heads, bins_,
                                      std::min(place->floats, kDrawFloats)));
-    frame.session_serial = session_serial;
+    frame.tag = tag;
     LS_CHECK(enqueue_picture(frame, here ? place->data : d.cells));
     if (!here) {
       const std::size_t bytes = frame.floats() * sizeof(float);

@@ -153,7 +153,7 @@ Status draw_on_host(const Backend& backend, const DrawnFrame& frame, float* out,
   return {};
 }
 
-Result<bool> Backend::draw(const DrawRequest& request, std::uint64_t session_serial, DrawSink& sink,
+Result<bool> Backend::draw(const DrawRequest& request, const DrawTag& tag, DrawSink& sink,
                            const std::stop_token& stop) {
   if (sink.device() >= 0) {
     return usage_error(name() + " computes in host memory and cannot draw into a GPU's");
@@ -167,7 +167,7 @@ Result<bool> Backend::draw(const DrawRequest& request, std::uint64_t session_ser
               std::max(request.map.head, request.row_head) + 1, 0, place->floats);
   Status status;
   if (frame.ok()) {
-    frame.value().session_serial = session_serial;
+    frame.value().tag = tag;
     status = draw_on_host(*this, frame.value(), place->data, stop);
   } else {
     status = frame.error();

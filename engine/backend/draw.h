@@ -78,11 +78,17 @@ struct DrawGrid {
   }
 };
 
+/// Which tokens a picture shows, so that the window never draws it over others.
+struct DrawTag {
+  std::uint64_t session_serial = 0;  ///< of the snapshot
+  std::uint64_t last_serial = 0;     ///< of the newest frame
+};
+
 /// What a place holds.
 struct DrawnFrame {
   std::uint64_t ticket = 0;
-  std::uint64_t session_serial = 0;  ///< of the snapshot that it belongs to
-  int n_tokens = 0;                  ///< positions that it covers
+  DrawTag tag;
+  int n_tokens = 0;  ///< positions that it covers
   /// Roots of the largest probabilities; side() cells a head, `bin` tokens a cell.
   DrawGrid thumbnails;
   int side = 0, bin = 1;

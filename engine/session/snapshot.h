@@ -4,6 +4,7 @@
 // chunks; a snapshot copies pointers, not data.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -82,6 +83,15 @@ struct HeadMap {
   std::vector<float> probabilities;  ///< [n_tokens][n_tokens], zero above the diagonal
 };
 
+/// Exact probabilities of a part of one head's map on request.
+struct AttentionValues {
+  int layer = 0, head = 0;
+  int first_query = 0, n_queries = 0, first_key = 0, n_keys = 0;
+  std::uint64_t last_serial = 0;  ///< of its last query's frame
+  std::vector<float> values;      ///< [n_queries][n_keys]; NaN as computed, 0 after the query
+  std::string error;              ///< why there is nothing; empty when there is
+};
+
 /// One row of the logit lens: final norm and head applied to the residual after a layer.
 struct LensRow {
   int layer = -1;                      ///< −1: the embedding
@@ -152,6 +162,13 @@ struct Snapshot {
   std::shared_ptr<const HeadMap> head_map;
   std::shared_ptr<const TokenDetail> token_detail;
   std::shared_ptr<const CacheView> cache_view;
+  std::array<std::shared_ptr<const AttentionValues>, 2> attention_values;  ///< by use
+
+  bool draws = false;      ///< The backend makes pictures itself, thumbnails included.
+  std::string draw_error;  ///< why there are none at present; empty when there are
+  std::uint64_t drawn_bytes_to_host = 0;  ///< copied to the host only to be drawn
+  std::uint64_t pictures = 0;             ///< published
+  int sinks_lost = 0;  ///< raised when the device failed: what it shared must be shared anew
 
   std::vector<BranchInfo> branches;  ///< oldest first
   int undo_branch = -1;              ///< what the last rewind left, −1: nothing to undo

@@ -20,6 +20,7 @@
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
+#include "gui/app/pictures.h"
 #include "gui/app/platform.h"
 #include "gui/app/script_driver.h"
 #include "gui/app/shell.h"
@@ -123,6 +124,7 @@ class Application {
   std::unique_ptr<RenderTarget> target_;
   OffscreenTarget* offscreen_ = nullptr;  ///< target_, when offscreen
   std::unique_ptr<Renderer> renderer_;
+  std::unique_ptr<Pictures> pictures_;  ///< goes after the session that draws them
   std::unique_ptr<session::SessionLink> session_;
   std::unique_ptr<Shell> shell_;
   std::unique_ptr<ScriptDriver> script_;
@@ -196,13 +198,9 @@ Status Application::start_graphics(const StoredState& stored) {
   } else {
     LS_TRY(target_, WindowTarget::create(*context_, platform_->window()));
   }
-  std::string reason = "the backend computes in host memory, so values are copied to the device";
-  if (options_.no_interop) {
-    reason = "--no-interop was given";
-  } else if (context_->software()) {
-    reason = "software Vulkan shares no memory with a GPU; " + context_->device_reason();
-  }
-  LS_TRY(renderer_, Renderer::create(*context_, *target_, std::move(reason)));
+  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet"));
+  pictures_ = std::make_unique<Pictures>(*context_, *renderer_,
+                                         options_.no_interop ? "--no-interop was given" : "");
   loaded_fonts_ = fonts_.load();
   spdlog::debug("fonts: {}", fonts_.text());
   return {};
@@ -215,10 +213,12 @@ void Application::start_session() {
   options.gpu = options_.gpu;
   options.context = options_.context;
   options.gpu = options_.gpu;
+  options.draw = true;
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<session::Session>(std::move(options));
   if (shell_ != nullptr) {
     shell_->set_session(*session);
+    pictures_->forget(shell_->ui());
   }
   session_ = std::move(session);
 }
@@ -231,6 +231,7 @@ Status Application::attach(const RemoteChoice& choice) {
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<server::RemoteSession>(std::move(options));
   shell_->set_session(*session);
+  pictures_->forget(shell_->ui());
   session_ = std::move(session);
   return {};
 }
@@ -301,7 +302,8 @@ void Application::restyle() {
 }
 
 bool Application::idle() const {
-  return session_->idle() && shell_->ui().snapshot->version == session_->snapshot()->version;
+  return session_->idle() && pictures_->settled() &&
+         shell_->ui().snapshot->version == session_->snapshot()->version;
 }
 
 Status Application::resize(int width, int height) {
@@ -351,11 +353,14 @@ Status Application::frame() {
   shell_->set_state("app/frames", std::to_string(renderer_->frames()));
   LS_CHECK(renderer_->begin());
   platform_->new_frame();
+  shell_->begin_frame();
+  LS_CHECK(pictures_->before_panels(*session_, shell_->ui()));
   ImGui::NewFrame();
   ImGui::PushFont(loaded_fonts_.regular, 0.0F);
   shell_->draw(styled_scale_, last_frame_);
   ImGui::PopFont();
   ImGui::Render();
+  pictures_->after_panels(*session_, shell_->ui());
   LS_TRY(const bool shown, renderer_->end());
   if (!shown) {
     platform_->wait(kProgressWait);  // minimised or just resized
