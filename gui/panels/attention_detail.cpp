@@ -369,7 +369,9 @@ void AttentionDetail::draw(Ui& ui, ImVec2 room) {
     }
     const Point found = strongest(ui, row, column);
     at = found.q >= 0 ? found : corner;
-    const bool dragged = ImGui::IsMouseDragPastThreshold(ImGuiMouseButton_Left);
+    const ImGuiIO& io = ImGui::GetIO();
+    const bool dragged =
+        io.MouseDragMaxDistanceSqr[0] > io.MouseDragThreshold * io.MouseDragThreshold;
     if (ImGui::IsItemDeactivated() && !dragged && at.k <= at.q) {
       select_position(ui, at.q);
       ui.selection.key_position = at.k;
