@@ -95,7 +95,7 @@ void main() {
     colour = vec4((push.flags & kSpecial) == 0u ? plain
                                                 : (negative ? kMinusInfinity : kPlusInfinity), 1.0);
   } else if (magnitude == 0u && (push.flags & kSpecial) != 0u) {
-    colour = vec4(kZero, 1.0);
+    colour = push.color_map == kShade ? vec4(0.0) : vec4(kZero, 1.0);
   } else {
     colour = push.color_map == kShade
                  ? vec4(vec3(1.0), kShadeMost * sqrt(clamp(position(value), 0.0, 1.0)))

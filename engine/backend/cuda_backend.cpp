@@ -164,7 +164,7 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
         properties.name, gib(free), gib(weights), context_, gib(caches),
         gib(measure.used() + kMargin), advice));
   }
-  LS_TRY(stream_, create_stream());
+  LS_TRY(stream_, create_stream(true));
   on_ = {stream_.get(), sm_count, options.overlap && major >= 9};
   if (like != nullptr) {
     weights_ = like->weights_;

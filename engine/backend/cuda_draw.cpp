@@ -52,12 +52,7 @@ Status CudaBackend::start_drawing() {
   };
   LS_TRY(drawing->memory, DeviceBuffer::create(place(Planner())));
   place(Planner(drawing->memory.data()));
-  int least = 0;
-  int greatest = 0;
-  LS_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
-  cudaStream_t stream = nullptr;
-  LS_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, least));
-  drawing->stream.reset(stream);
+  LS_TRY(drawing->stream, create_stream());
   LS_TRY(drawing->before, create_event());
   LS_TRY(drawing->done, create_event());
   LS_CUDA(cudaMemsetAsync(drawing->history.kept, 0, context, on_.stream));

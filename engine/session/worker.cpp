@@ -308,12 +308,12 @@ void Session::Worker::recover() {
   const std::string fed = state_.fed_text;
   diagnosis_.reset();
   generator_.reset();
-  sink_.reset();  // its memory went with the device
-  ++state_.sinks_lost;
+  sink_.reset();  // its memory goes with the device
   progress_.what = "loading";
   state_.loading_path = path;
   set_state(State::kLoading);
   Status status = backend::recover_device(options_.gpu);
+  ++state_.sinks_lost;
   if (status.ok()) {
     status = load(path);
   }

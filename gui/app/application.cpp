@@ -134,6 +134,7 @@ class Application {
   double draw_until_ = 1.0;  ///< seconds since the start
   double last_frame_ = kFrameSeconds;
   FrameTimes times_;
+  double measured_from_ = 0.0;  ///< seconds since the start
   std::string title_;
 };
 
@@ -286,8 +287,11 @@ Status Application::start_script() {
   host.measure = [this](const std::string& name) {
     if (name == "start") {
       times_.clear();
+      measured_from_ = now();
     } else {
-      fmt::print("{}: {}\n", name, times_.text());
+      const double seconds = std::max(now() - measured_from_, 1e-9);
+      fmt::print("{}: {}; {:.1f} frames/s\n", name, times_.text(),
+                 static_cast<double>(times_.count()) / seconds);
     }
   };
   shell_->set_export_folder(options_.script_output);
@@ -393,10 +397,10 @@ Status Application::frame() {
   return {};
 }
 
-/// Seconds to sleep so that at most 60 frames are drawn in a second.
+/// Seconds to sleep so that no more frames are drawn in a second than was asked for.
 double Application::pause_before_next(Clock::time_point started) const {
   const double spent = std::chrono::duration<double>(Clock::now() - started).count();
-  return std::max(0.0, kFrameSeconds - spent);
+  return std::max(0.0, 1.0 / options_.frames_per_s - spent);
 }
 
 Status Application::run() {

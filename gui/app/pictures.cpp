@@ -96,6 +96,11 @@ Status Pictures::use(session::SessionLink& session, Path path) {
 Status Pictures::choose(session::SessionLink& session, const session::Snapshot& snapshot) {
   const bool cuda = snapshot.backend == "cuda";
   const bool lost = snapshot.sinks_lost != sinks_lost_;
+#ifdef LS_HAVE_INTEROP
+  if (lost && shared_ != nullptr) {
+    shared_->forget_cuda();
+  }
+#endif
   if (!cuda || lost) {
     tried_ = false;
     why_not_.clear();

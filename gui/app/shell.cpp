@@ -168,6 +168,7 @@ void Shell::register_states() {
   widgets.state("app/backend", snapshot.backend);
   widgets.state("app/path", std::string(ui_.heatmaps->path_text()));
   widgets.state("app/path/reason", std::string(ui_.heatmaps->path_reason()));
+  widgets.state("app/decode_tok_s", fmt::format("{:.1f}", snapshot.timing.decode_tok_s));
   widgets.state("app/pictures/dropped", std::to_string(ui_.frames_dropped));
   widgets.state("app/pictures/bytes_to_host", std::to_string(snapshot.drawn_bytes_to_host));
   widgets.state("app/pictures/tokens",

@@ -31,8 +31,7 @@ std::optional<backend::DrawSink::Place> DeviceSink::acquire() {
   return Place{*slot, static_cast<float*>(buffer.device_pointer()), buffer.size() / sizeof(float)};
 }
 
-// Published before it is signalled: the window takes it only when the value is reached. Were the
-// signal refused, the slot would wait for a value that a later picture's signal reaches, too.
+// Published before it is signalled: the window takes it only when the value is reached.
 Status DeviceSink::publish(const Place& place, void* stream, const backend::DrawnFrame& frame) {
   return timeline_->signal(stream, ring_.publish(place.slot, frame));
 }
@@ -42,6 +41,13 @@ std::optional<Picture> DeviceSink::take(std::uint64_t finished) {
   return ring_.take(
       blind_ ? std::numeric_limits<std::uint64_t>::max() : (reached.ok() ? reached.value() : 0),
       finished);
+}
+
+void DeviceSink::forget_cuda() {
+  for (auto& slot : slots_) {
+    slot->forget_import();
+  }
+  timeline_->forget_import();
 }
 
 std::array<VkBuffer, SlotRing::kSlots> DeviceSink::buffers() const {
