@@ -120,12 +120,11 @@ class Backend {
   /// Whether pictures are made where the rows are (BackendOptions::draw): then pooled rows do not
   /// come to the host, and `draw` also makes thumbnails.
   [[nodiscard]] virtual bool draws() const { return false; }
-  /// Makes what `request` wants of the positions evaluated so far and publishes it. False: there
-  /// was no place for it, or the picture before is not finished; nothing waits. On the host it
-  /// takes as long as it takes: errors kCancelled (`stop`); kUsage where the rows are elsewhere
+  /// Makes what the job's request wants of the positions evaluated so far and publishes it. False:
+  /// there was no place for it, or the picture before is not finished; nothing waits. On the host
+  /// it takes as long as it takes: errors kCancelled (`stop`); kUsage where the rows are elsewhere
   /// (faults in force); kDevice.
-  virtual Result<bool> draw(const DrawRequest& request, const DrawTag& tag, DrawSink& sink,
-                            const std::stop_token& stop);
+  virtual Result<bool> draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop);
   /// Bytes that went to the host only to be drawn, since the beginning.
   [[nodiscard]] virtual std::uint64_t drawn_bytes_to_host() const { return 0; }
 

@@ -117,8 +117,7 @@ class CudaBackend final : public Backend {
   Status captured_row(const capture::TokenFrame& frame, int layer, int head,
                       std::span<float> out) const override;
   [[nodiscard]] bool draws() const override;
-  Result<bool> draw(const DrawRequest& request, const DrawTag& tag, DrawSink& sink,
-                    const std::stop_token& stop) override;
+  Result<bool> draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop) override;
   [[nodiscard]] std::uint64_t drawn_bytes_to_host() const override;
   [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
   [[nodiscard]] std::uint64_t row_bytes(int position) const override;

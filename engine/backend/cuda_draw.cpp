@@ -183,7 +183,7 @@ Status CudaBackend::enqueue_picture(const DrawnFrame& frame, float* out) {
   return frame.row.empty() ? Status{} : draw_row(frame, out);
 }
 
-Result<bool> CudaBackend::draw(const DrawRequest& request, const DrawTag& tag, DrawSink& sink,
+Result<bool> CudaBackend::draw(const DrawJob& job, DrawSink& sink,
                                const std::stop_token& /*stop*/) {
   if (drawing_ == nullptr || faults_ != nullptr) {
     return usage_error("with faults in force the attention rows are in host memory");
@@ -204,9 +204,9 @@ Result<bool> CudaBackend::draw(const DrawRequest& request, const DrawTag& tag, D
   const bool here = sink.device() >= 0;
   const model::DecoderSpec& spec = model_->spec;
   const auto make = [&]() -> Status {
-    LS_TRY(DrawnFrame frame, lay_out(request, kv_len_, spec.n_layers, spec.n_heads, bins_,
+    LS_TRY(DrawnFrame frame, lay_out(job.request, kv_len_, spec.n_layers, spec.n_heads, bins_,
                                      std::min(place->floats, kDrawFloats)));
-    frame.tag = tag;
+    frame.tag = job.tag;
     LS_CHECK(enqueue_picture(frame, here ? place->data : d.cells));
     if (!here) {
       const std::size_t bytes = frame.floats() * sizeof(float);

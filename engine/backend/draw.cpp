@@ -126,7 +126,7 @@ void pool_into_map(const MapRect& rect, int first, int n, std::span<const float>
   }
 }
 
-Status draw_on_host(const Backend& backend, const DrawnFrame& frame, float* out,
+Status draw_on_host(const Backend& backend, const DrawnFrame& frame, const RowLse& lse, float* out,
                     const std::stop_token& stop) {
   if (!frame.map.empty()) {
     constexpr int kAtOnce = 32;
@@ -141,6 +141,12 @@ Status draw_on_host(const Backend& backend, const DrawnFrame& frame, float* out,
       if (!backend.attention_rows(rect.layer, rect.head, first, n, rows, stride, stop)) {
         return cancelled_error();
       }
+      for (int i = 0; i < n && rect.scores; ++i) {
+        const float shift = lse(rect.layer, rect.head, first + i);
+        for (float& p : std::span(rows).subspan(size(i) * stride, size(first + i) + 1)) {
+          p = p == 0.0F ? kDrawHole : std::log(p) + shift;  // zero has no finite score
+        }
+      }
       pool_into_map(rect, first, n, rows, stride, cells);
     }
   }
@@ -153,8 +159,8 @@ Status draw_on_host(const Backend& backend, const DrawnFrame& frame, float* out,
   return {};
 }
 
-Result<bool> Backend::draw(const DrawRequest& request, const DrawTag& tag, DrawSink& sink,
-                           const std::stop_token& stop) {
+Result<bool> Backend::draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop) {
+  const DrawRequest& request = job.request;
   if (sink.device() >= 0) {
     return usage_error(name() + " computes in host memory and cannot draw into a GPU's");
   }
@@ -167,8 +173,8 @@ Result<bool> Backend::draw(const DrawRequest& request, const DrawTag& tag, DrawS
               std::max(request.map.head, request.row_head) + 1, 0, place->floats);
   Status status;
   if (frame.ok()) {
-    frame.value().tag = tag;
-    status = draw_on_host(*this, frame.value(), place->data, stop);
+    frame.value().tag = job.tag;
+    status = draw_on_host(*this, frame.value(), job.lse, place->data, stop);
   } else {
     status = frame.error();
   }

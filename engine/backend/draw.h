@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -84,6 +85,17 @@ struct DrawTag {
   std::uint64_t last_serial = 0;     ///< of the newest frame
 };
 
+/// Log Σ exp(score) of the row of (layer, head, query) as captured: on the host a score is
+/// ln(probability) + it.
+using RowLse = std::function<float(int, int, int)>;
+
+/// What Backend::draw gets.
+struct DrawJob {
+  DrawRequest request;
+  DrawTag tag;
+  RowLse lse;
+};
+
 /// What a place holds.
 struct DrawnFrame {
   std::uint64_t ticket = 0;
@@ -133,7 +145,7 @@ class DrawSink {
 class Backend;
 /// Map and row recomputed by `backend` into host memory [frame.floats()]: plain loops, the oracle
 /// of faster ones. Error (kCancelled): `stop`.
-Status draw_on_host(const Backend& backend, const DrawnFrame& frame, float* out,
+Status draw_on_host(const Backend& backend, const DrawnFrame& frame, const RowLse& lse, float* out,
                     const std::stop_token& stop);
 
 /// Largest value of each cell of rows already recomputed: queries [first, first + n) of `rect`'s

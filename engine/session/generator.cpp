@@ -374,7 +374,13 @@ Result<bool> Generator::draw(const backend::DrawRequest& request, std::uint64_t 
   if (evaluated == 0 || evaluated > frames_.size()) {
     return false;
   }
-  return backend_->draw(request, {session_serial, frames_[evaluated - 1]->serial}, sink, stop);
+  const auto lse = [this](int layer, int head, int query) {
+    const TokenFrame& frame = *frames_[static_cast<std::size_t>(query)];
+    return frame.heads.empty() ? std::numeric_limits<float>::quiet_NaN()
+                               : frame.head(layer, head).lse;
+  };
+  return backend_->draw({request, {session_serial, frames_[evaluated - 1]->serial}, lse}, sink,
+                        stop);
 }
 
 Status Generator::inspect(int position, const capture::Request& request,

@@ -131,6 +131,8 @@ class Application {
   std::unique_ptr<Task> task_;
   float styled_scale_ = 0.0F;
   bool quit_ = false;
+  ShellRequests export_;  ///< of a panel, to be saved in export_in_ frames
+  int export_in_ = 0;
   double draw_until_ = 1.0;  ///< seconds since the start
   double last_frame_ = kFrameSeconds;
   FrameTimes times_;
@@ -386,8 +388,13 @@ Status Application::frame() {
     }
   }
   if (!requests.panel_path.empty()) {
-    LS_CHECK(save_panel(requests));
+    export_ = std::move(requests);
+    export_in_ = 3;  // frames: a menu or the palette that asked for it is gone by then
   }
+  if (export_in_ > 0 && --export_in_ == 0) {
+    LS_CHECK(save_panel(export_));
+  }
+  draw_until_ = export_in_ > 0 ? std::max(draw_until_, now() + kAfterUpdate) : draw_until_;
   const auto& model = shell_->ui().snapshot->model;
   std::string title = model != nullptr ? model->name + " · Layerscope" : "Layerscope";
   if (title != title_) {

@@ -55,7 +55,10 @@ std::optional<Picture> draw(session::Generator& generator, HostSink& sink,
 void expect_oracle(const session::Generator& generator, const Picture& picture,
                    const std::string& what) {
   std::vector<float> expected(picture.frame.floats(), 0.0F);
-  ASSERT_TRUE(draw_on_host(generator.backend(), picture.frame, expected.data(), {}).ok());
+  const auto lse = [&generator](int layer, int head, int query) {
+    return generator.frames()[static_cast<std::size_t>(query)]->head(layer, head).lse;
+  };
+  ASSERT_TRUE(draw_on_host(generator.backend(), picture.frame, lse, expected.data(), {}).ok());
   for (const backend::DrawGrid* grid : {&picture.frame.map, &picture.frame.row}) {
     for (std::size_t i = grid->offset; i < grid->offset + grid->floats(); ++i) {
       const float want = expected[i];
@@ -158,6 +161,22 @@ TEST_P(GpuDraw, Pictures_GrowingAndRewound_EqualOracle) {
   look("rewound", whole(layer, head));
   append(generator, 20);
   look("another way", whole(layer, head));
+}
+
+// Small enough for compute-sanitizer's slow tools.
+TEST_P(GpuDraw, Pictures_OfAFewTokens_EqualOracle) {
+  LS_NEEDS_CUDA();
+  const auto model = load(GetParam());
+  auto generator = drawing_generator(model, 100);
+  HostSink sink;
+  ASSERT_TRUE(generator.evaluate(std::vector<std::int32_t>{3, 14, 15, 92, 65}, false, {}).ok());
+  for (int i = 0; i < 2; ++i) {
+    append(generator, 1);
+    const auto picture = draw(generator, sink, whole(0, 1, i == 1));
+    ASSERT_TRUE(picture.has_value());
+    expect_oracle(generator, *picture, "few");
+    expect_thumbnails(generator, *picture, "few");
+  }
 }
 
 TEST_P(GpuDraw, Logits_WhileDrawing_SameBits) {

@@ -207,6 +207,17 @@ TEST(SessionLook_Cpu, PartOfAMap_IsTheCapturedRows) {
   for (std::size_t k = 0; k < row.size(); ++k) {
     EXPECT_NEAR(picture->host[frame.row.offset + k], row[k], 1e-6F);
   }
+  // Scores are the logarithms, shifted by the row's own constant.
+  request.ticket = 8;
+  request.map.scores = true;
+  const auto scores = w.look(request);
+  ASSERT_TRUE(scores.has_value());
+  for (int q = 3; q < 8; ++q) {
+    const float p = before->frame(q)->attention_row(2, 1)[1];
+    EXPECT_NEAR(scores->host[scores->frame.map.offset +
+                             static_cast<std::size_t>((q - 3) * scores->frame.map.width)],
+                std::log(p) + before->frame(q)->head(2, 1).lse, 1e-5F);
+  }
   // After one more token the picture no longer shows everything, after a new prompt nothing.
   w.session->send(session::Step{1});
   w.session->wait_idle();
