@@ -174,7 +174,7 @@ class SessionLink {
   [[nodiscard]] virtual bool idle() const = 0;
   /// Where pictures go from now on; null: nowhere. The one before is let go of as soon as the
   /// worker has taken notice (its use_count tells).
-  virtual void set_draw_sink(std::shared_ptr<backend::DrawSink> /*sink*/) {}
+  virtual void set_draw_sink(const std::shared_ptr<backend::DrawSink>& /*sink*/) {}
   /// Asks for one picture; a newer request replaces one that still waits. Answered between tokens.
   virtual void look(const backend::DrawRequest& /*request*/) {}
   [[nodiscard]] virtual LinkState link() const { return {}; }
@@ -195,7 +195,7 @@ class Session final : public SessionLink {
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const override;
   [[nodiscard]] const Progress& progress() const override;
   [[nodiscard]] bool idle() const override;
-  void set_draw_sink(std::shared_ptr<backend::DrawSink> sink) override;
+  void set_draw_sink(const std::shared_ptr<backend::DrawSink>& sink) override;
   void look(const backend::DrawRequest& request) override;
   /// Blocks until `idle()` (tests and the command line).
   void wait_idle() const;

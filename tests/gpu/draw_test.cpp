@@ -1,7 +1,10 @@
 // Pictures made on the GPU: against rows recomputed and captured one by one, while the tokens grow,
 // after a rewind, and without changing a logit.
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "gui/interop/host_sink.h"
 #include "tests/gpu/cuda_generator.h"
@@ -212,6 +215,45 @@ TEST_P(GpuDraw, Logits_WhileDrawing_SameBits) {
 INSTANTIATE_TEST_SUITE_P(Models, GpuDraw,
                          ::testing::Values(golden("qwen2", "model.gguf"),
                                            golden("llama", "model.gguf"), demo_model()));
+
+// A milliard pairs in a million cells, and a part of them one by one.
+TEST(GpuDraw, Pictures_Of32kTokens_EqualOracle) {
+  LS_NEEDS_CUDA();
+  const auto model = load(golden("qwen2", "model.gguf"));
+  constexpr int kTokens = 32768;
+  auto generator = drawing_generator(model, kTokens + 8);
+  HostSink sink;
+  std::vector<std::int32_t> ids(kTokens - 1);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    ids[i] = static_cast<std::int32_t>(3 + (i * i * 31 + i * 7) % 200);
+  }
+  ASSERT_TRUE(generator.evaluate(ids, false, {}).ok());
+  append(generator, 1);
+  const auto timed = [&](const std::string& what, const DrawRequest& request) {
+    const auto start = std::chrono::steady_clock::now();
+    auto picture = draw(generator, sink, request);
+    const auto taken = std::chrono::steady_clock::now() - start;
+    std::printf("%s: %.2f ms, with the copy to the host\n", what.c_str(),
+                std::chrono::duration<double, std::milli>(taken).count());
+    return picture;
+  };
+  DrawRequest request = whole(1, 2);
+  request.thumbnails = false;
+  const auto picture = timed("all of 32,768 x 32,768", request);
+  ASSERT_TRUE(picture.has_value());
+  EXPECT_EQ(picture->frame.rect.bin, 32);
+  EXPECT_EQ(picture->frame.rect.rows(), 1024);
+  expect_oracle(generator, *picture, "32k");
+  append(generator, 1);
+  ASSERT_TRUE(timed("one token more", request).has_value());
+  request.map.first_query = 31000;
+  request.map.n_queries = request.map.n_keys = 700;
+  request.map.first_key = 12345;
+  const auto part = timed("700 x 700 of them", request);
+  ASSERT_TRUE(part.has_value());
+  EXPECT_EQ(part->frame.rect.bin, 1);
+  expect_oracle(generator, *part, "a part of 32k");
+}
 
 TEST(GpuDraw, FullSlots_AreCountedAndNothingWaits) {
   LS_NEEDS_CUDA();
