@@ -22,8 +22,10 @@ namespace {
 /// A chip in the accent's colour, as opaque as the texel of key `k` says.
 void shaded_chip(const Ui& ui, TextureHandle shades, int k, ImVec2 min, ImVec2 max) {
   const backend::DrawGrid& grid = ui.drawn->frame.row;
-  const ImVec2 at{(static_cast<float>(k % grid.width) + 0.5F) / static_cast<float>(grid.width),
-                  (static_cast<float>(k / grid.width) + 0.5F) / static_cast<float>(grid.height)};
+  const int column = k % grid.width;
+  const int line = k / grid.width;
+  const ImVec2 at{(static_cast<float>(column) + 0.5F) / static_cast<float>(grid.width),
+                  (static_cast<float>(line) + 0.5F) / static_cast<float>(grid.height)};
   ImGui::GetWindowDrawList()->AddImageRounded(ImTextureRef(static_cast<ImTextureID>(shades)), min,
                                               max, at, at, colors(ui).accent, px(ui, 3.0F));
 }
