@@ -18,6 +18,12 @@ using backend::kDrawHole;
 using gui::interop::HostSink;
 using gui::interop::Picture;
 
+/// Index of (row, column) in rows of `width`.
+std::size_t at(int row, int width, int column = 0) {
+  return static_cast<std::size_t>(row) * static_cast<std::size_t>(width) +
+         static_cast<std::size_t>(column);
+}
+
 session::Generator drawing_generator(std::shared_ptr<const model::Model> model, int context,
                                      bool draw = true) {
   backend::BackendOptions options{"cuda", 1, context};
@@ -83,19 +89,19 @@ void expect_thumbnails(const session::Generator& generator, const Picture& pictu
   ASSERT_EQ(frame.thumbnails.height, spec.n_layers * frame.side);
   const int layer = spec.n_layers - 1;
   for (int head = 0; head < spec.n_heads; ++head) {
-    std::vector<float> cells(static_cast<std::size_t>(frame.side * frame.side), kDrawHole);
+    std::vector<float> cells(at(frame.side, frame.side), kDrawHole);
     for (int q = 0; q < frame.n_tokens; ++q) {
       std::vector<float> row(static_cast<std::size_t>(q) + 1);
       const auto& token = *generator.frames()[static_cast<std::size_t>(q)];
       ASSERT_TRUE(generator.backend().captured_row(token, layer, head, row).ok());
       for (int k = 0; k <= q; ++k) {
-        float& cell = cells[static_cast<std::size_t>(q / frame.bin * frame.side + k / frame.bin)];
+        float& cell = cells[at(q / frame.bin, frame.side, k / frame.bin)];
         cell = std::max(cell, std::sqrt(row[static_cast<std::size_t>(k)]));
       }
     }
     for (int y = 0; y < frame.side; ++y) {
       for (int x = 0; x < frame.side; ++x) {
-        const float want = cells[static_cast<std::size_t>(y * frame.side + x)];
+        const float want = cells[at(y, frame.side, x)];
         const float got = picture.host[frame.thumbnails.offset +
                                        static_cast<std::size_t>(layer * frame.side + y) *
                                            static_cast<std::size_t>(frame.thumbnails.width) +
@@ -129,9 +135,9 @@ TEST_P(GpuDraw, Pictures_GrowingAndRewound_EqualOracle) {
   const auto model = load(GetParam());
   auto generator = drawing_generator(model, 400);
   HostSink sink;
-  std::vector<std::int32_t> prompt;
-  for (int i = 0; i < 23; ++i) {
-    prompt.push_back(5 + i * 3 % 150);
+  std::vector<std::int32_t> prompt(23);
+  for (std::size_t i = 0; i < prompt.size(); ++i) {
+    prompt[i] = static_cast<std::int32_t>(5 + i * 3 % 150);
   }
   ASSERT_TRUE(generator.evaluate(prompt, false, {}).ok());
   const int layer = model->spec.n_layers - 1;

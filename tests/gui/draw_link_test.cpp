@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <chrono>
 #include <cstring>
 #include <thread>
@@ -118,8 +119,9 @@ class DrawLink : public ::testing::Test {
     const auto expected = host.take(0);
     long wrong = 0;
     for (std::size_t i = 0; i < expected->frame.floats(); ++i) {
-      wrong +=
-          std::memcmp(reader_.bytes() + i * sizeof(float), expected->host + i, sizeof(float)) != 0;
+      std::uint32_t read = 0;
+      std::memcpy(&read, reader_.bytes() + i * sizeof(float), sizeof(read));
+      wrong += read != std::bit_cast<std::uint32_t>(expected->host[i]) ? 1 : 0;
     }
     EXPECT_EQ(picture->frame.n_tokens, expected->frame.n_tokens);
     return wrong;

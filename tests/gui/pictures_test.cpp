@@ -22,6 +22,12 @@ using backend::MapRect;
 using backend::MapView;
 using interop::HostSink;
 
+/// Index of (row, column) in rows of `width`.
+std::size_t at(int row, int width, int column = 0) {
+  return static_cast<std::size_t>(row) * static_cast<std::size_t>(width) +
+         static_cast<std::size_t>(column);
+}
+
 MapView view_of(int first_query, int n_queries, int first_key, int n_keys) {
   return {0, 0, first_query, n_queries, first_key, n_keys, false};
 }
@@ -78,7 +84,7 @@ TEST(PoolIntoMap, AnyPart_EqualsNaive) {
   std::mt19937 random(11);
   std::uniform_real_distribution<float> uniform(0.0F, 1.0F);
   const int n = 150;
-  std::vector<float> rows(static_cast<std::size_t>(n * n));
+  std::vector<float> rows(at(n, n));
   for (float& v : rows) {
     v = uniform(random);
   }
@@ -86,11 +92,10 @@ TEST(PoolIntoMap, AnyPart_EqualsNaive) {
   for (const MapRect& rect :
        {MapRect{0, 0, 0, n, 0, n, 1, 256, false}, MapRect{0, 0, 0, n, 0, n, 4, 64, false},
         MapRect{0, 0, 33, 80, 17, 60, 2, 64, false}, MapRect{0, 0, 5, 1, 0, 6, 1, 64, false}}) {
-    std::vector<float> cells(static_cast<std::size_t>(rect.side * rect.side), kDrawHole);
+    std::vector<float> cells(at(rect.side, rect.side), kDrawHole);
     for (int first = 0; first < n; first += 32) {
       const int count = std::min(32, n - first);
-      pool_into_map(rect, first, count,
-                    std::span(rows).subspan(static_cast<std::size_t>(first * n)), n, cells);
+      pool_into_map(rect, first, count, std::span(rows).subspan(at(first, n)), n, cells);
     }
     for (int r = 0; r < rect.side; ++r) {
       for (int c = 0; c < rect.side; ++c) {
@@ -103,11 +108,11 @@ TEST(PoolIntoMap, AnyPart_EqualsNaive) {
                 k > q || std::isnan(expected)) {
               continue;
             }
-            const float v = rows[static_cast<std::size_t>(q * n + k)];
+            const float v = rows[at(q, n, k)];
             expected = std::isnan(v) ? v : std::max(expected, v);
           }
         }
-        const float got = cells[static_cast<std::size_t>(r * rect.side + c)];
+        const float got = cells[at(r, rect.side, c)];
         if (std::isnan(expected)) {
           EXPECT_TRUE(std::isnan(got));
         } else {
@@ -193,9 +198,8 @@ TEST(SessionLook_Cpu, PartOfAMap_IsTheCapturedRows) {
   for (int q = 3; q < 8; ++q) {
     const auto row = before->frame(q)->attention_row(2, 1);
     for (int k = 1; k < 5; ++k) {
-      const float got =
-          picture->host[frame.map.offset + static_cast<std::size_t>((q - 3) * frame.map.width) +
-                        static_cast<std::size_t>(k - 1)];
+      const float got = picture->host[frame.map.offset + at(q - 3, frame.map.width) +
+                                      static_cast<std::size_t>(k - 1)];
       if (k > q) {
         EXPECT_EQ(got, kDrawHole);
       } else {
@@ -214,8 +218,7 @@ TEST(SessionLook_Cpu, PartOfAMap_IsTheCapturedRows) {
   ASSERT_TRUE(scores.has_value());
   for (int q = 3; q < 8; ++q) {
     const float p = before->frame(q)->attention_row(2, 1)[1];
-    EXPECT_NEAR(scores->host[scores->frame.map.offset +
-                             static_cast<std::size_t>((q - 3) * scores->frame.map.width)],
+    EXPECT_NEAR(scores->host[scores->frame.map.offset + at(q - 3, scores->frame.map.width)],
                 std::log(p) + before->frame(q)->head(2, 1).lse, 1e-5F);
   }
   // After one more token the picture no longer shows everything, after a new prompt nothing.
