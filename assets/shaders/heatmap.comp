@@ -15,7 +15,7 @@ layout(push_constant) uniform Push {
   int width;
   int height;
   uint offset;     // first value
-  uint color_map;  // 0 viridis, 1 cividis, 2 magma, 3 diverging
+  uint color_map;  // 0 viridis, 1 cividis, 2 magma, 3 diverging, 4 shade
   uint flags;      // 1: logarithmic scale, 2: mark NaN, infinities and zeros, >> 2: overlay
   float lo;
   float hi;
@@ -37,6 +37,9 @@ const uint kOverlaySign = 3u;
 const vec3 kZeroMark = vec3(1.00, 0.80, 0.20);
 const vec3 kPositive = vec3(0.84, 0.38, 0.31);
 const vec3 kNegative = vec3(0.31, 0.56, 0.77);
+
+const uint kShade = 4u;  // white, to be tinted: its opacity says how much
+const float kShadeMost = 0.62;
 
 const int kStops = 9;
 const uint kMaps[4 * kStops] = uint[](
@@ -92,9 +95,11 @@ void main() {
     colour = vec4((push.flags & kSpecial) == 0u ? plain
                                                 : (negative ? kMinusInfinity : kPlusInfinity), 1.0);
   } else if (magnitude == 0u && (push.flags & kSpecial) != 0u) {
-    colour = vec4(kZero, 1.0);
+    colour = push.color_map == kShade ? vec4(0.0) : vec4(kZero, 1.0);
   } else {
-    colour = vec4(map_colour(position(value)), 1.0);
+    colour = push.color_map == kShade
+                 ? vec4(vec3(1.0), kShadeMost * sqrt(clamp(position(value), 0.0, 1.0)))
+                 : vec4(map_colour(position(value)), 1.0);
   }
   const uint overlay = (push.flags >> 2) & 3u;
   if (overlay != 0u && colour.a > 0.0) {

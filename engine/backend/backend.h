@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/backend/draw.h"
 #include "engine/backend/sampling.h"
 #include "engine/base/result.h"
 #include "engine/capture/cache_stats.h"
@@ -130,6 +131,17 @@ class Backend {
   virtual Status captured_row(const capture::TokenFrame& frame, int layer, int head,
                               std::span<float> out) const;
 
+  /// Whether pictures are made where the rows are (BackendOptions::draw): then pooled rows do not
+  /// come to the host, and `draw` also makes thumbnails.
+  [[nodiscard]] virtual bool draws() const { return false; }
+  /// Makes what the job's request wants of the positions evaluated so far and publishes it. False:
+  /// there was no place for it, or the picture before is not finished; nothing waits. On the host
+  /// it takes as long as it takes: errors kCancelled (`stop`); kUsage where the rows are elsewhere
+  /// (faults in force); kDevice.
+  virtual Result<bool> draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop);
+  /// Bytes that went to the host only to be drawn, since the beginning.
+  [[nodiscard]] virtual std::uint64_t drawn_bytes_to_host() const { return 0; }
+
   /// Memory for captured rows, where the backend keeps them; 0 when they go to the host.
   [[nodiscard]] virtual std::uint64_t row_capacity() const { return 0; }
   /// What the rows of one token take there.
@@ -175,6 +187,9 @@ struct BackendOptions {
   /// CUDA: bytes of GPU memory for captured attention rows; 0: what the context needs, at most half
   /// of what is free.
   std::uint64_t row_memory = 0;
+  /// CUDA: keep what drawing needs of every position on the GPU (`Backend::draws`): pooled rows and
+  /// log-sum-exps, 22 KB (0.5B) to 52 KB (8B) a token.
+  bool draw = false;
   std::function<void(double)> progress = {};  ///< upload of the weights, 0…1
   std::stop_token stop = {};                  ///< of the upload
 };

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "engine/backend/cuda.h"
+#include "engine/backend/cuda_draw.h"
 #include "engine/backend/cuda_fault_pass.h"
 #include "engine/base/log.h"
 #include "kernels/cuda/dequant_blocks.h"
@@ -133,6 +134,9 @@ CudaBackend::~CudaBackend() {
   if (copy_stream_) {
     cudaStreamSynchronize(copy_stream_.get());
   }
+  if (drawing_ != nullptr) {
+    cudaStreamSynchronize(drawing_->stream.get());
+  }
 }
 
 Result<std::unique_ptr<Backend>> CudaBackend::create(std::shared_ptr<const model::Model> model,
@@ -145,6 +149,7 @@ Result<std::unique_ptr<Backend>> CudaBackend::create(std::shared_ptr<const model
 
 Result<std::unique_ptr<Backend>> CudaBackend::fork(int context) const {
   BackendOptions options = options_;
+  options.draw = false;
   options.row_memory = 1;  // the least: a second backend's rows are read at once
   std::unique_ptr<CudaBackend> backend(
       new CudaBackend(model_, options, context));  // NOLINT: private constructor
@@ -213,7 +218,7 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
         properties.name, gib(free), gib(weights), context_, gib(caches),
         gib(measure.used() + kMargin), advice));
   }
-  LS_TRY(stream_, create_stream());
+  LS_TRY(stream_, create_stream(true));
   on_ = {stream_.get(), sm_count, options.overlap && major >= 9};
   if (like != nullptr) {
     weights_ = like->weights_;
@@ -249,6 +254,11 @@ Status CudaBackend::prepare(const BackendOptions& options, const CudaBackend* li
     LS_TRY(event, create_event());
   }
   LS_CHECK(make_entries());
+  if (options.draw) {
+    if (const Status status = start_drawing(); !status.ok()) {
+      spdlog::warn("attention rows are drawn through host memory: {}", status.error().message);
+    }
+  }
   LS_CUDA(cudaStreamSynchronize(stream_.get()));
   return {};
 }
@@ -423,6 +433,7 @@ void CudaBackend::truncate(int length) {
   if (length < kv_len_) {
     steps_.clear();
     kv_len_ = std::max(length, 0);
+    cut_drawing(kv_len_);
   }
   if (faults_ != nullptr && kv_len_ < faults_->stuck_slot) {
     faults_->stuck_slot = -1;

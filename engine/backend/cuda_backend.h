@@ -27,6 +27,7 @@
 #include "engine/backend/cuda_weights.h"
 #include "engine/backend/row_arena.h"
 #include "engine/base/thread_pool.h"
+#include "kernels/cuda/attention_map.h"
 #include "kernels/cuda/attention_pairs.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
@@ -136,6 +137,9 @@ class CudaBackend final : public Backend {
   [[nodiscard]] Result<capture::CacheStats> cache_stats() const override;
   Status cache_slot(int layer, int kv_head, int slot, std::vector<float>& key,
                     std::vector<float>& value) const override;
+  [[nodiscard]] bool draws() const override;
+  Result<bool> draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop) override;
+  [[nodiscard]] std::uint64_t drawn_bytes_to_host() const override;
   [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
   [[nodiscard]] std::uint64_t row_bytes(int position) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
@@ -261,6 +265,18 @@ class CudaBackend final : public Backend {
   Result<std::size_t> residual_rows(std::span<const float> residual) const;
   Status head_product(std::span<const float> residual);
 
+  // cuda_draw.cpp
+  struct Drawing;
+  Status start_drawing();
+  Status note_kept(bool kept, int position, int n);
+  void cut_drawing(int length);
+  [[nodiscard]] kernels::cuda::AttentionMapStage map_stage(const MapRect& rect, int first,
+                                                           float* cells) const;
+  Status draw_atlas(const DrawnFrame& frame, float* out);
+  Status draw_map(const DrawnFrame& frame, float* out);
+  Status draw_row(const DrawnFrame& frame, float* out);
+  Status enqueue_picture(const DrawnFrame& frame, float* out);
+
   // cuda_fault_pass.cpp, cuda_fault_weights.cpp
   Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
                              capture::PassCapture& captured);
@@ -323,6 +339,9 @@ class CudaBackend final : public Backend {
   Stream copy_stream_;
   std::array<Event, 2> group_ready_, group_copied_;  ///< by Group::turn
 
+  std::unique_ptr<Drawing> drawing_;    ///< null: pooled rows go to the host
+  std::uint64_t drawn_bytes_ = 0;       ///< pooled and followed rows that went to the host
+  bool looking_ = false;                ///< inspecting: nothing new is drawn
   std::unique_ptr<FaultState> faults_;  ///< null: nothing is done wrong, the fast path runs
 };
 

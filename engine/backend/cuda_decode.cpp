@@ -6,6 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "engine/backend/cuda_draw.h"
 #include "engine/backend/cuda_stages.h"
 
 namespace layerscope::backend::cuda {
@@ -139,6 +140,7 @@ Status CudaBackend::enqueue_layer(int layer, const Splits& splits) {
 Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choosing) {
   const model::DecoderSpec& spec = model_->spec;
   const StepResults at = results_layout();
+  const bool drawn = drawing_ != nullptr && tier >= Tier::kAttention;
   std::byte* const results = work_.results;
   auto* summary = reinterpret_cast<RawLogitSummary*>(results + at.summary);
   auto* chosen = reinterpret_cast<kernels::cuda::ChosenToken*>(results + at.chosen);
@@ -169,7 +171,8 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choos
     auto* pooled = reinterpret_cast<std::uint8_t*>(results + at.pooled);
     LS_CHECK(launch_attention_rows(on_, work_.lse, n_rows(), work_.state,
                                    reinterpret_cast<RawHeadStats*>(results + at.heads),
-                                   tier >= Tier::kAttention ? pooled : nullptr, bins_));
+                                   tier >= Tier::kAttention && !drawn ? pooled : nullptr, bins_,
+                                   drawn ? drawing_->history : kernels::cuda::DrawHistory{}));
   }
   if (summarises_) {
     LS_CHECK(launch_logit_summary(on_, work_.logits, work_.usable, spec.vocab_rows,
@@ -186,9 +189,9 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choos
                                                    : &chosen->id;
   publish.results = results;
   publish.ring = step_.data() + kStepSlots * sizeof(StepState);
-  publish.bytes = tier >= Tier::kAttention ? at.bytes
-                  : tier == Tier::kSummary ? at.pooled
-                                           : at.stats;
+  publish.bytes = tier >= Tier::kAttention && !drawn ? at.bytes
+                  : tier >= Tier::kSummary           ? at.pooled
+                                                     : at.stats;
   publish.slot_bytes = static_cast<std::size_t>(slot(1) - slot(0));
   publish.n_rows = n_rows();
   return launch_publish(on_, publish);
@@ -261,6 +264,7 @@ Status CudaBackend::begin_step(Step step) {
     in.follow_row = step.follow_layer * spec.n_heads + step.follow_head;
   }
   in.sampling = step_sampling(step.sampling, step.position);
+  LS_CHECK(note_kept(step.tier >= Tier::kAttention, step.position, 1));
   const Splits splits = splits_for(step.position + 1);
   if (step.eager) {
     LS_CHECK(enqueue_step(splits, std::min(step.tier, Tier::kAttention), step.choosing));
@@ -340,12 +344,17 @@ Status CudaBackend::finish_step(const Step& step, const ForwardRequest& request,
                 size(n_rows()) * sizeof(RawHeadStats));
   }
   if (tier == Tier::kAttention) {
-    capture::PooledRows pooled{capture::pooled_width(step.position + 1, bins_), bins_, {}};
-    const auto* cells = part<std::uint8_t>(results, at.pooled);
-    pooled.cells.assign(cells, cells + size(n_rows()) * size(bins_));
+    capture::PooledRows pooled;
+    if (drawing_ == nullptr) {
+      const auto* cells = part<std::uint8_t>(results, at.pooled);
+      pooled = {capture::pooled_width(step.position + 1, bins_), bins_, {}};
+      pooled.cells.assign(cells, cells + size(n_rows()) * size(bins_));
+      drawn_bytes_ += pooled.cells.size();
+    }
     auto rows = std::make_shared<capture::AttentionRows>(step.rows, std::move(pooled));
     if (step.follow_layer >= 0) {
-      const auto* row = part<float>(results, at.bytes);
+      const auto* row = part<float>(results, drawing_ != nullptr ? at.pooled : at.bytes);
+      drawn_bytes_ += (size(step.position) + 1) * sizeof(float);
       rows->set_followed(step.follow_layer, step.follow_head,
                          std::vector<float>(row, row + step.position + 1));
     }

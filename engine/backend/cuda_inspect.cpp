@@ -110,7 +110,9 @@ Status CudaBackend::inspect(std::int32_t id, int position, const capture::Reques
   again.capture = request;
   again.stop = stop;
   std::vector<float> logits;
+  looking_ = true;  // the history of what is drawn has this token already
   Status status = forward(again, logits, captured);
+  looking_ = false;
   steps_.clear();
   kv_len_ = kv_len;
   written_ = written;

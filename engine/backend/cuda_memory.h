@@ -62,9 +62,13 @@ struct StreamDeleter {
 };
 using Stream = std::unique_ptr<CUstream_st, StreamDeleter>;
 
-inline Result<Stream> create_stream() {
+/// `urgent`: its kernels come before those of other streams, also when a graph records them.
+inline Result<Stream> create_stream(bool urgent = false) {
+  int least = 0;
+  int greatest = 0;
+  LS_CUDA(cudaDeviceGetStreamPriorityRange(&least, &greatest));
   cudaStream_t stream = nullptr;
-  LS_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  LS_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, urgent ? greatest : least));
   return Stream(stream);
 }
 

@@ -80,6 +80,7 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
     sizing.join();
   }
   LS_CHECK(take_group(before, captured));
+  LS_CHECK(note_kept(request.capture.tier == Tier::kAttention, request.position, n));
   if (!summarise) {
     return {};
   }

@@ -5,8 +5,9 @@
 #include <cstring>
 #include <limits>
 
-#include "engine/backend/cuda_backend.h"
+#include "engine/backend/cuda_draw.h"
 #include "engine/base/log.h"
+#include "kernels/cuda/draw.h"
 
 namespace layerscope::backend::cuda {
 
@@ -194,7 +195,7 @@ Status CudaBackend::send_group(const Group& group, const PassCapture& captured) 
   constexpr std::size_t kStats = sizeof(kernels::cuda::RawHeadStats);
   constexpr std::size_t kTap = sizeof(capture::TapStats);
   LS_CHECK(fetch(work_.heads + first, rows * kStats, size(n_rows()) * kStats));
-  if (captured.request.tier == Tier::kAttention) {
+  if (captured.request.tier == Tier::kAttention && drawing_ == nullptr) {
     const std::size_t bins = size(bins_);
     LS_CHECK(fetch(work_.pooled + first * bins, rows * bins, size(n_rows()) * bins));
   }
@@ -216,7 +217,7 @@ Status CudaBackend::take_group(const Group& group, PassCapture& captured) {
   const std::size_t first = size(group.first) * heads;
   const std::size_t n = size(captured.n_tokens);
   const std::size_t all = size(n_rows());
-  const bool with_rows = captured.request.tier == Tier::kAttention;
+  const bool with_rows = captured.request.tier == Tier::kAttention && drawing_ == nullptr;
   const std::size_t bins = with_rows ? size(bins_) : 0;
   const std::size_t slots = stats_slots();
   const std::size_t tap_bytes = size(group.n) * capture::kNumTaps * sizeof(capture::TapStats);
@@ -227,6 +228,7 @@ Status CudaBackend::take_group(const Group& group, PassCapture& captured) {
   const std::byte* const taps_from = pooled_from + n * rows * bins;
   if (with_rows) {
     pass_pooled_.resize(n);
+    drawn_bytes_ += n * rows * bins;
   }
   pool_.run_ranges(n, 8, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
@@ -253,6 +255,11 @@ Status CudaBackend::finish_prefill(PassCapture& captured) {
   LS_CHECK(launch_finish_stats({on_.stream, on_.sm_count, false}, work_.stats + first,
                                captured.n_tokens, static_cast<int>(capture::kNumTaps),
                                static_cast<int>(slots), work_.finished + first));
+  if (drawing_ != nullptr && captured.request.tier == Tier::kAttention) {
+    LS_CHECK(launch_draw_history({on_.stream, on_.sm_count, false}, work_.heads, work_.pooled,
+                                 captured.n_tokens, n_rows(), bins_, captured.first_position,
+                                 drawing_->history));
+  }
   LS_CUDA(cudaMemcpy2DAsync(groups_.data(), kWidth, work_.finished + first,
                             slots * sizeof(capture::TapStats), kWidth, n, cudaMemcpyDeviceToHost,
                             on_.stream));
@@ -264,10 +271,13 @@ Status CudaBackend::finish_prefill(PassCapture& captured) {
   if (captured.request.tier != Tier::kAttention) {
     return {};
   }
-  for (std::size_t t = 0; t < n; ++t) {
+  pass_pooled_.resize(n);
+  for (std::size_t t = 0; t < n && drawing_ == nullptr; ++t) {
     const int n_keys = captured.first_position + static_cast<int>(t) + 1;
     pass_pooled_[t].width = capture::pooled_width(n_keys, bins_);
     pass_pooled_[t].bins = bins_;
+  }
+  for (std::size_t t = 0; t < n; ++t) {
     captured.kept.push_back(std::make_shared<capture::AttentionRows>(std::move(pass_rows_[t]),
                                                                      std::move(pass_pooled_[t])));
   }

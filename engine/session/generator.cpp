@@ -329,6 +329,7 @@ Status Generator::rewind(int position, std::stop_token stop) {
   request.ids = std::span(&ids_[keep - 1], 1);
   request.position = position;
   request.stop = stop;
+  request.capture.tier = quiet_tier();
   std::vector<float> logits;
   capture::PassCapture unused;
   const Status status = backend_->forward(request, logits, unused);
@@ -382,11 +383,31 @@ Status Generator::catch_up(std::size_t length, const std::stop_token& stop) {
     request.ids = std::span(ids_).subspan(begin, std::min(batch, end - begin));
     request.position = static_cast<int>(begin);
     request.stop = stop;
+    request.capture.tier = quiet_tier();
     std::vector<float> unused_logits;
     capture::PassCapture unused;
     LS_CHECK(backend_->forward(request, unused_logits, unused));
   }
   return {};
+}
+
+capture::Tier Generator::quiet_tier() const {
+  return backend_->draws() ? capture::Tier::kAttention : capture::Tier::kOff;
+}
+
+Result<bool> Generator::draw(const backend::DrawRequest& request, std::uint64_t session_serial,
+                             backend::DrawSink& sink, const std::stop_token& stop) {
+  const auto evaluated = static_cast<std::size_t>(backend_->kv_len());
+  if (evaluated == 0 || evaluated > frames_.size()) {
+    return false;
+  }
+  const auto lse = [this](int layer, int head, int query) {
+    const TokenFrame& frame = *frames_[static_cast<std::size_t>(query)];
+    return frame.heads.empty() ? std::numeric_limits<float>::quiet_NaN()
+                               : frame.head(layer, head).lse;
+  };
+  return backend_->draw({request, {session_serial, frames_[evaluated - 1]->serial}, lse}, sink,
+                        stop);
 }
 
 Status Generator::inspect(int position, const capture::Request& request,

@@ -94,6 +94,10 @@ class Generator {
 
   [[nodiscard]] const model::Model& model() const { return *model_; }
   [[nodiscard]] const std::shared_ptr<const model::Model>& shared_model() const { return model_; }
+  /// One picture (Backend::draw) of everything evaluated; the cache has to be caught up.
+  Result<bool> draw(const backend::DrawRequest& request, std::uint64_t session_serial,
+                    backend::DrawSink& sink, const std::stop_token& stop);
+
   [[nodiscard]] const backend::Backend& backend() const { return *backend_; }
 
   SamplerSettings sampler_settings;
@@ -115,6 +119,8 @@ class Generator {
   void make_frames(std::vector<std::shared_ptr<capture::TokenFrame>>& frames,
                    std::size_t first_position, std::span<const std::int32_t> ids, double ms);
   void fill_frame(capture::TokenFrame& frame, std::size_t token);
+  /// Of passes whose frames exist already: what is drawn must know their rows, too.
+  [[nodiscard]] capture::Tier quiet_tier() const;
   void drop_old_rows();
   void drop_rows_of(std::size_t index);
   void make_room_for_rows(std::size_t n_tokens);

@@ -30,6 +30,10 @@ void Session::send(Command command) { worker_->send(std::move(command)); }
 std::shared_ptr<const Snapshot> Session::snapshot() const { return worker_->snapshot(); }
 const Progress& Session::progress() const { return worker_->progress(); }
 bool Session::idle() const { return worker_->idle(); }
+void Session::set_draw_sink(const std::shared_ptr<backend::DrawSink>& sink) {
+  worker_->set_draw_sink(sink);
+}
+void Session::look(const backend::DrawRequest& request) { worker_->look(request); }
 void Session::wait_idle() const { worker_->wait_idle(); }
 
 }  // namespace layerscope::session

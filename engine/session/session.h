@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/backend/draw.h"
 #include "engine/base/result.h"
 #include "engine/capture/frame.h"
 #include "engine/format/tensor_stats.h"
@@ -69,6 +70,13 @@ struct InspectToken {
   int position = 0;
   int lens_top = 0;
 };
+/// Recomputes exact probabilities of a small part of one head's map; they arrive as
+/// Snapshot::attention_values. Answered between tokens too.
+struct InspectAttention {
+  int use = 0;  ///< which of the two answers it replaces
+  int layer = 0, head = 0, first_query = 0, n_queries = 0, first_key = 0, n_keys = 0;
+  bool operator==(const InspectAttention&) const = default;
+};
 /// Reads the key and value cache out; arrives as Snapshot::cache_view. Answered between tokens too.
 struct InspectCache {
   int layer = 0, kv_head = 0, slot = 0;
@@ -101,10 +109,10 @@ struct RunJob {
   std::shared_ptr<Job> job;
 };
 
-using Command =
-    std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind, ForceToken,
-                 SetSampler, SetCapture, RequestHeadMap, InspectToken, InspectCache, SwitchBranch,
-                 DropBranch, SetFaults, SetDiagnosis, DiagnoseNow, RunJob>;
+using Command = std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind,
+                             ForceToken, SetSampler, SetCapture, RequestHeadMap, InspectToken,
+                             InspectAttention, InspectCache, SwitchBranch, DropBranch, SetFaults,
+                             SetDiagnosis, DiagnoseNow, RunJob>;
 
 struct SessionOptions {
   std::string backend = "auto";  ///< auto, cpu, cuda
@@ -117,6 +125,8 @@ struct SessionOptions {
   std::uint64_t device_attention_budget = 0;
   capture::Request capture{capture::Tier::kAttention, 0, 1 << 30, 0xFFFFFFFFU};
   SamplerSettings sampler;
+  /// Pictures are wanted (`SessionLink::look`): a GPU then keeps what they need.
+  bool draw = false;
   bool log_errors = true;  ///< false: whoever reads the snapshot tells them
   /// Called on the worker thread after each publication (the window passes its wake-up).
   std::function<void()> on_change;
@@ -162,6 +172,11 @@ class SessionLink {
   [[nodiscard]] virtual const Progress& progress() const = 0;
   /// True when the queue is empty and the worker waits.
   [[nodiscard]] virtual bool idle() const = 0;
+  /// Where pictures go from now on; null: nowhere. The one before is let go of as soon as the
+  /// worker has taken notice (its use_count tells).
+  virtual void set_draw_sink(const std::shared_ptr<backend::DrawSink>& /*sink*/) {}
+  /// Asks for one picture; a newer request replaces one that still waits. Answered between tokens.
+  virtual void look(const backend::DrawRequest& /*request*/) {}
   [[nodiscard]] virtual LinkState link() const { return {}; }
   /// Asks for a tensor whose data are not in this process; null until the answer is here.
   [[nodiscard]] virtual std::shared_ptr<const TensorReport> tensor(const std::string& /*name*/) {
@@ -180,6 +195,8 @@ class Session final : public SessionLink {
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const override;
   [[nodiscard]] const Progress& progress() const override;
   [[nodiscard]] bool idle() const override;
+  void set_draw_sink(const std::shared_ptr<backend::DrawSink>& sink) override;
+  void look(const backend::DrawRequest& request) override;
   /// Blocks until `idle()` (tests and the command line).
   void wait_idle() const;
 

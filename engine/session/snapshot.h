@@ -4,6 +4,7 @@
 // chunks; a snapshot copies pointers, not data.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -82,6 +83,15 @@ struct HeadMap {
   std::vector<float> probabilities;  ///< [n_tokens][n_tokens], zero above the diagonal
 };
 
+/// Exact probabilities of a part of one head's map on request.
+struct AttentionValues {
+  int layer = 0, head = 0;
+  int first_query = 0, n_queries = 0, first_key = 0, n_keys = 0;
+  std::uint64_t last_serial = 0;  ///< of its last query's frame
+  std::vector<float> values;      ///< [n_queries][n_keys]; NaN as computed, 0 after the query
+  std::string error;              ///< why there is nothing; empty when there is
+};
+
 /// One row of the logit lens: final norm and head applied to the residual after a layer.
 struct LensRow {
   int layer = -1;                      ///< −1: the embedding
@@ -128,17 +138,19 @@ struct Snapshot {
   StopReason stop_reason = StopReason::kNone;
   ErrorCode error_code = ErrorCode::kInternal;  ///< of `error`, where that is not empty
   std::shared_ptr<const ModelInfo> model;
-  std::string loading_path;             ///< while kLoading
-  std::string backend;                  ///< "cpu"
-  std::string backend_text;             ///< "CPU · 2 threads"
-  std::string backend_reason;           ///< why this backend
-  int context = 0;                      ///< slots of the KV cache
+  std::string loading_path;    ///< while kLoading
+  std::string backend;         ///< "cpu"
+  std::string backend_text;    ///< "CPU · 2 threads"
+  std::string backend_reason;  ///< why this backend
+  int context = 0;             ///< slots of the KV cache
+  int sinks_lost = 0;  ///< raised when the device failed: what it shared must be shared anew
   std::uint64_t device_bytes = 0;       ///< weights and caches
   std::uint64_t history_bytes = 0;      ///< captured data held
   std::uint64_t attention_dropped = 0;  ///< frames whose rows were dropped to stay in the budget
 
   std::string prompt;    ///< as typed
   bool chat = false;     ///< the prompt went through the chat template
+  bool draws = false;    ///< the backend makes pictures itself, thumbnails included
   std::string fed_text;  ///< the exact text that was tokenised
   std::vector<std::int32_t> prompt_ids;
   int n_generated = 0;               ///< tokens after the prompt
@@ -152,6 +164,11 @@ struct Snapshot {
   std::shared_ptr<const HeadMap> head_map;
   std::shared_ptr<const TokenDetail> token_detail;
   std::shared_ptr<const CacheView> cache_view;
+  std::array<std::shared_ptr<const AttentionValues>, 2> attention_values;  ///< by use
+
+  std::string draw_error;                 ///< why there are none at present; empty when there are
+  std::uint64_t drawn_bytes_to_host = 0;  ///< copied to the host only to be drawn
+  std::uint64_t pictures = 0;             ///< published
 
   std::vector<BranchInfo> branches;  ///< oldest first
   int undo_branch = -1;              ///< what the last rewind left, −1: nothing to undo

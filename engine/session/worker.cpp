@@ -36,6 +36,7 @@ bool is_long(const Command& command) {
          std::holds_alternative<RequestHeadMap>(command) ||
          std::holds_alternative<InspectToken>(command) ||
          std::holds_alternative<InspectCache>(command) ||
+         std::holds_alternative<InspectAttention>(command) ||
          std::holds_alternative<DiagnoseNow>(command);
 }
 
@@ -53,6 +54,7 @@ Session::Worker::~Worker() {
     const std::lock_guard lock(mutex_);
     quitting_ = true;
     running_stop_.request_stop();
+    look_stop_.request_stop();
   }
   changed_.notify_all();
   thread_.join();
@@ -70,6 +72,7 @@ void Session::Worker::send(Command command) {
       running_stop_.request_stop();
     }
     queue_.push_back({sequence, std::move(command)});
+    look_stop_.request_stop();
   }
   changed_.notify_all();
 }
@@ -98,9 +101,16 @@ bool Session::Worker::paused(std::uint64_t sequence) const {
 bool Session::Worker::next(Queued& item) {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return quitting_ || !queue_.empty(); });
+    changed_.wait(lock, [this] { return quitting_ || !queue_.empty() || look_ || sink_changed_; });
     if (quitting_) {
       return false;
+    }
+    if (queue_.empty()) {  // only a picture is wanted
+      look_stop_ = std::stop_source();
+      lock.unlock();
+      draw(true);
+      lock.lock();
+      continue;
     }
     item = std::move(queue_.front());
     queue_.pop_front();
@@ -199,6 +209,8 @@ void Session::Worker::publish() {
     state_.history_bytes = generator_->attention_bytes() + per_frame * generator_->frames().size() +
                            state_.branch_bytes;
     state_.attention_dropped = generator_->attention_dropped();
+    state_.draws = generator_->backend().draws();
+    state_.drawn_bytes_to_host = generator_->backend().drawn_bytes_to_host();
   }
   auto snapshot = std::make_shared<const Snapshot>(state_);
   {
@@ -228,6 +240,7 @@ backend::BackendOptions Session::Worker::backend_options(int context) const {
   backend::BackendOptions options{options_.backend, options_.threads, context, options_.gpu};
   options.float32 = options_.float32;
   options.row_memory = options_.device_attention_budget;
+  options.draw = options_.draw;
   options.stop = stop_;
   return options;
 }
@@ -268,6 +281,8 @@ Status Session::Worker::load(const std::string& path) {
       break;
     }
   }
+  state_.draws = generator_->backend().draws();
+  state_.draw_error.clear();
   state_.context = generator_->backend().context();
   state_.device_bytes = model->weight_bytes() + generator_->backend().cache_bytes();
   state_.prompt.clear();
@@ -293,10 +308,12 @@ void Session::Worker::recover() {
   const std::string fed = state_.fed_text;
   diagnosis_.reset();
   generator_.reset();
+  sink_.reset();  // its memory goes with the device
   progress_.what = "loading";
   state_.loading_path = path;
   set_state(State::kLoading);
   Status status = backend::recover_device(options_.gpu);
+  ++state_.sinks_lost;
   if (status.ok()) {
     status = load(path);
   }
@@ -329,6 +346,7 @@ void Session::Worker::handle(const Unload& /*command*/) {
   empty.session_serial = session_serial + 1;
   empty.error_serial = error_serial;
   empty.findings_serial = state_.findings_serial + 1;
+  empty.sinks_lost = state_.sinks_lost;
   empty.sampler = state_.sampler;
   empty.capture = state_.capture;
   state_ = std::move(empty);
@@ -391,6 +409,7 @@ Status Session::Worker::prepare() {
                                   progress_.permille = static_cast<int>(1000 * n / left);
                                   observe();
                                   publish();
+                                  draw(false);
                                 }));
   progress_.permille = -1;
   state_.timing.prefill_tok_s = static_cast<double>(left) / std::max(1e-9, seconds_since(start));
@@ -437,6 +456,7 @@ void Session::Worker::generate(int limit, bool stop_at_end) {
     state_.timing.decode_tok_s = done / std::max(1e-9, seconds_since(start));
     publish();
     serve_views();
+    draw(false);
     if (state_.model->tokenizer->is_end(id.value())) {
       state_.stop_reason = StopReason::kEos;
       if (stop_at_end) {

@@ -10,6 +10,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -32,6 +33,8 @@ class Session::Worker {
   void send(Command command);
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const;
   [[nodiscard]] bool idle() const;
+  void set_draw_sink(std::shared_ptr<backend::DrawSink> sink);
+  void look(const backend::DrawRequest& request);
   void wait_idle() const;
   [[nodiscard]] const Progress& progress() const { return progress_; }
 
@@ -60,6 +63,7 @@ class Session::Worker {
   void handle(const SetCapture& command);
   void handle(const RequestHeadMap& command);
   void handle(const InspectToken& command);
+  void handle(const InspectAttention& command);
   void handle(const InspectCache& command);
   void handle(const SwitchBranch& command);
   void handle(const DropBranch& command);
@@ -87,6 +91,11 @@ class Session::Worker {
   Status inspect(const InspectToken& command, TokenDetail& detail);
   Status add_lens(int top, TokenDetail& detail);
   Status inspect(const InspectCache& command, CacheView& view);
+  Status inspect(const InspectAttention& command, AttentionValues& values);
+  /// Makes the picture that was asked for, if one was. `idle`: no command is in hand, so that it
+  /// may take long.
+  void draw(bool idle);
+  bool take_look(backend::DrawRequest& request);
   /// Answers what panels asked for while tokens are generated.
   void serve_views();
   void update_branches();
@@ -111,6 +120,10 @@ class Session::Worker {
   std::uint64_t running_sequence_ = 0;
   std::stop_source running_stop_;
   bool busy_ = false;
+  std::optional<backend::DrawRequest> look_;     ///< asked for, not yet made
+  std::stop_source look_stop_;                   ///< of a picture made while idle
+  std::shared_ptr<backend::DrawSink> new_sink_;  ///< to be used from now on, where sink_changed_
+  bool sink_changed_ = false;
   bool quitting_ = false;
   std::shared_ptr<const Snapshot> published_;
 
@@ -120,6 +133,7 @@ class Session::Worker {
   std::unique_ptr<Diagnosis> diagnosis_;  ///< of generator_
   SetDiagnosis diagnosis_settings_;
   Branches branches_;
+  std::shared_ptr<backend::DrawSink> sink_;
   std::stop_token stop_;  ///< of the command in hand
   std::uint64_t sequence_ = 0;
   std::jthread warm_up_;        ///< of the GPU, while a model file is read

@@ -34,6 +34,7 @@ void Session::Worker::forget_views() {
   state_.head_map.reset();
   state_.token_detail.reset();
   state_.cache_view.reset();
+  state_.attention_values = {};
   branches_.clear();
   state_.undo_branch = -1;
 }
@@ -182,6 +183,7 @@ void Session::Worker::serve_views() {
       const std::lock_guard lock(mutex_);
       const auto found = std::find_if(queue_.begin(), queue_.end(), [](const Queued& queued) {
         return std::holds_alternative<InspectToken>(queued.command) ||
+               std::holds_alternative<InspectAttention>(queued.command) ||
                std::holds_alternative<InspectCache>(queued.command);
       });
       if (found == queue_.end()) {
@@ -192,6 +194,8 @@ void Session::Worker::serve_views() {
     }
     if (const auto* token = std::get_if<InspectToken>(&item.command)) {
       handle(*token);
+    } else if (const auto* values = std::get_if<InspectAttention>(&item.command)) {
+      handle(*values);
     } else if (const auto* cache = std::get_if<InspectCache>(&item.command)) {
       handle(*cache);
     }

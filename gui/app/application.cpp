@@ -20,6 +20,7 @@
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
+#include "gui/app/pictures.h"
 #include "gui/app/platform.h"
 #include "gui/app/script_driver.h"
 #include "gui/app/shell.h"
@@ -123,15 +124,19 @@ class Application {
   std::unique_ptr<RenderTarget> target_;
   OffscreenTarget* offscreen_ = nullptr;  ///< target_, when offscreen
   std::unique_ptr<Renderer> renderer_;
+  std::unique_ptr<Pictures> pictures_;  ///< goes after the session that draws them
   std::unique_ptr<session::SessionLink> session_;
   std::unique_ptr<Shell> shell_;
   std::unique_ptr<ScriptDriver> script_;
   std::unique_ptr<Task> task_;
   float styled_scale_ = 0.0F;
   bool quit_ = false;
+  ShellRequests export_;  ///< of a panel, to be saved in export_in_ frames
+  int export_in_ = 0;
   double draw_until_ = 1.0;  ///< seconds since the start
   double last_frame_ = kFrameSeconds;
   FrameTimes times_;
+  double measured_from_ = 0.0;  ///< seconds since the start
   std::string title_;
 };
 
@@ -196,13 +201,9 @@ Status Application::start_graphics(const StoredState& stored) {
   } else {
     LS_TRY(target_, WindowTarget::create(*context_, platform_->window()));
   }
-  std::string reason = "the backend computes in host memory, so values are copied to the device";
-  if (options_.no_interop) {
-    reason = "--no-interop was given";
-  } else if (context_->software()) {
-    reason = "software Vulkan shares no memory with a GPU; " + context_->device_reason();
-  }
-  LS_TRY(renderer_, Renderer::create(*context_, *target_, std::move(reason)));
+  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet"));
+  pictures_ = std::make_unique<Pictures>(*context_, *renderer_,
+                                         options_.no_interop ? "--no-interop was given" : "");
   loaded_fonts_ = fonts_.load();
   spdlog::debug("fonts: {}", fonts_.text());
   return {};
@@ -215,10 +216,12 @@ void Application::start_session() {
   options.gpu = options_.gpu;
   options.context = options_.context;
   options.gpu = options_.gpu;
+  options.draw = true;
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<session::Session>(std::move(options));
   if (shell_ != nullptr) {
     shell_->set_session(*session);
+    pictures_->forget(shell_->ui());
   }
   session_ = std::move(session);
 }
@@ -231,6 +234,7 @@ Status Application::attach(const RemoteChoice& choice) {
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<server::RemoteSession>(std::move(options));
   shell_->set_session(*session);
+  pictures_->forget(shell_->ui());
   session_ = std::move(session);
   return {};
 }
@@ -285,8 +289,11 @@ Status Application::start_script() {
   host.measure = [this](const std::string& name) {
     if (name == "start") {
       times_.clear();
+      measured_from_ = now();
     } else {
-      fmt::print("{}: {}\n", name, times_.text());
+      const double seconds = std::max(now() - measured_from_, 1e-9);
+      fmt::print("{}: {}; {:.1f} frames/s\n", name, times_.text(),
+                 static_cast<double>(times_.count()) / seconds);
     }
   };
   shell_->set_export_folder(options_.script_output);
@@ -301,7 +308,8 @@ void Application::restyle() {
 }
 
 bool Application::idle() const {
-  return session_->idle() && shell_->ui().snapshot->version == session_->snapshot()->version;
+  return session_->idle() && pictures_->settled() &&
+         shell_->ui().snapshot->version == session_->snapshot()->version;
 }
 
 Status Application::resize(int width, int height) {
@@ -351,11 +359,14 @@ Status Application::frame() {
   shell_->set_state("app/frames", std::to_string(renderer_->frames()));
   LS_CHECK(renderer_->begin());
   platform_->new_frame();
+  shell_->begin_frame();
+  LS_CHECK(pictures_->before_panels(*session_, shell_->ui()));
   ImGui::NewFrame();
   ImGui::PushFont(loaded_fonts_.regular, 0.0F);
   shell_->draw(styled_scale_, last_frame_);
   ImGui::PopFont();
   ImGui::Render();
+  pictures_->after_panels(*session_, shell_->ui());
   LS_TRY(const bool shown, renderer_->end());
   if (!shown) {
     platform_->wait(kProgressWait);  // minimised or just resized
@@ -377,8 +388,13 @@ Status Application::frame() {
     }
   }
   if (!requests.panel_path.empty()) {
-    LS_CHECK(save_panel(requests));
+    export_ = std::move(requests);
+    export_in_ = 3;  // frames: a menu or the palette that asked for it is gone by then
   }
+  if (export_in_ > 0 && --export_in_ == 0) {
+    LS_CHECK(save_panel(export_));
+  }
+  draw_until_ = export_in_ > 0 ? std::max(draw_until_, now() + kAfterUpdate) : draw_until_;
   const auto& model = shell_->ui().snapshot->model;
   std::string title = model != nullptr ? model->name + " · Layerscope" : "Layerscope";
   if (title != title_) {
@@ -388,10 +404,10 @@ Status Application::frame() {
   return {};
 }
 
-/// Seconds to sleep so that at most 60 frames are drawn in a second.
+/// Seconds to sleep so that no more frames are drawn in a second than was asked for.
 double Application::pause_before_next(Clock::time_point started) const {
   const double spent = std::chrono::duration<double>(Clock::now() - started).count();
-  return std::max(0.0, kFrameSeconds - spent);
+  return std::max(0.0, 1.0 / options_.frames_per_s - spent);
 }
 
 Status Application::run() {

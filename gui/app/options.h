@@ -29,6 +29,7 @@ struct Options {
   std::string screenshot;
   int exit_after = -1;  ///< tokens; −1: not given
   bool no_interop = false;
+  int frames_per_s = 60;  ///< drawn at most
   bool validation = false;
   bool settings = false;  ///< read and write the user's settings in a headless or scripted run too
   float scale = 0.0F;     ///< 0: what the display says

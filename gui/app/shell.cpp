@@ -126,12 +126,15 @@ void Shell::follow_session() {
   }
 }
 
+void Shell::begin_frame() {
+  ui_.widgets.clear();
+  follow_session();
+}
+
 void Shell::draw(float scale, double frame_seconds) {
   scale_ = scale * ui_.settings.font_scale;
   ui_.scale = scale;
   ui_.frame_seconds = frame_seconds;
-  ui_.widgets.clear();
-  follow_session();
   register_states();
   const ImVec2 size = ImGui::GetIO().DisplaySize;
   draw_regions(size.x, size.y);
@@ -164,6 +167,12 @@ void Shell::register_states() {
   widgets.state("app/model/path", snapshot.model != nullptr ? snapshot.model->path : "");
   widgets.state("app/backend", snapshot.backend);
   widgets.state("app/path", std::string(ui_.heatmaps->path_text()));
+  widgets.state("app/path/reason", std::string(ui_.heatmaps->path_reason()));
+  widgets.state("app/decode_tok_s", fmt::format("{:.1f}", snapshot.timing.decode_tok_s));
+  widgets.state("app/pictures/dropped", std::to_string(ui_.frames_dropped));
+  widgets.state("app/pictures/bytes_to_host", std::to_string(snapshot.drawn_bytes_to_host));
+  widgets.state("app/pictures/tokens",
+                std::to_string(ui_.drawn != nullptr ? ui_.drawn->frame.n_tokens : 0));
   widgets.state("app/theme", ui_.settings.dark ? "dark" : "light");
   widgets.state("app/font_scale", fmt::format("{:.2f}", ui_.settings.font_scale));
   widgets.state("selection/position", std::to_string(ui_.selection.position));

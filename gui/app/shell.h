@@ -45,6 +45,8 @@ class Shell {
   Ui& ui() { return ui_; }
   [[nodiscard]] const StoredState& stored();
 
+  /// Takes the session's newest snapshot; `draw` shows it.
+  void begin_frame();
   /// Draws one frame into the current ImGui frame of `size` pixels.
   void draw(float scale, double frame_seconds);
   /// Carries out what panels and keys asked for.

@@ -1,6 +1,7 @@
 // Unattended tasks: what an offscreen run without script does. UI thread.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "gui/app/options.h"
@@ -20,12 +21,15 @@ class Task {
   [[nodiscard]] std::string report() const;
 
  private:
+  [[nodiscard]] std::string frames_text() const;
   enum class Phase { kLoading, kGenerating, kDrawing, kDone };
   const Options& options_;
   Shell& shell_;
   session::SessionLink& session_;
   Phase phase_ = Phase::kLoading;
   int frames_ = 0;
+  int drawn_ = 0;                                       ///< frames while it generated
+  std::chrono::steady_clock::time_point first_, last_;  ///< of them
 };
 
 }  // namespace layerscope::gui

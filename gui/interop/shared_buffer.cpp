@@ -37,6 +37,13 @@ SharedBuffer& SharedBuffer::operator=(SharedBuffer&& other) noexcept {
   return *this;
 }
 
+void SharedBuffer::forget_import() {
+  if (import_ != nullptr) {
+    import_->pointer = nullptr;
+    import_->memory = nullptr;
+  }
+}
+
 void* SharedBuffer::device_pointer() const {
   return import_ == nullptr ? nullptr : import_->pointer;
 }

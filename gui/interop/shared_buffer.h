@@ -25,6 +25,9 @@ class SharedBuffer {
   SharedBuffer& operator=(SharedBuffer&&) noexcept;
   ~SharedBuffer();
 
+  /// The CUDA context of the import is gone (the device was reset): leaves it alone from now on.
+  void forget_import();
+
   [[nodiscard]] VkBuffer buffer() const { return buffer_.buffer.get(); }
   /// The same bytes, for kernels on `cuda_device`.
   [[nodiscard]] void* device_pointer() const;

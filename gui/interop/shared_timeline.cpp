@@ -58,6 +58,12 @@ Result<SharedTimeline> SharedTimeline::create(const Context& context, int cuda_d
   return shared;
 }
 
+void SharedTimeline::forget_import() {
+  if (import_ != nullptr) {
+    import_->semaphore = nullptr;
+  }
+}
+
 Result<std::uint64_t> SharedTimeline::value() const {
   std::uint64_t value = 0;
   LS_VK(vkGetSemaphoreCounterValue(device_, semaphore_.get(), &value));

@@ -23,6 +23,9 @@ class SharedTimeline {
   SharedTimeline& operator=(SharedTimeline&&) noexcept;
   ~SharedTimeline();
 
+  /// As SharedBuffer::forget_import.
+  void forget_import();
+
   [[nodiscard]] VkSemaphore semaphore() const { return semaphore_.get(); }
   /// The value reached so far, asked without waiting.
   [[nodiscard]] Result<std::uint64_t> value() const;

@@ -102,6 +102,16 @@ void undo_rewind(Ui& ui) {
   }
 }
 
+void ask_attention(Ui& ui, const session::InspectAttention& part) {
+  const capture::TokenFrame* last = ui.snapshot->frame(part.first_query + part.n_queries - 1);
+  AttentionRequest& asked = ui.attention_requests[part.use == 0 ? 0 : 1];
+  if (last == nullptr || (asked.part == part && asked.last_serial == last->serial)) {
+    return;
+  }
+  asked = {part, last->serial};
+  ui.send(part);
+}
+
 void select_position(Ui& ui, int position) {
   ui.selection.position = position;
   ui.selection.key_position = -1;

@@ -34,6 +34,9 @@ void switch_branch(Ui& ui, int id);
 /// Goes back to what the last rewind left; nothing where there is nothing.
 void undo_rewind(Ui& ui);
 
+/// Brings a part of a head's map to the host, exactly; asks once for the same tokens.
+void ask_attention(Ui& ui, const session::InspectAttention& part);
+
 /// Selects a step; every panel follows. −1 follows the newest.
 void select_position(Ui& ui, int position);
 

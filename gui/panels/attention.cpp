@@ -19,6 +19,17 @@
 namespace layerscope::gui {
 namespace {
 
+/// A chip in the accent's colour, as opaque as the texel of key `k` says.
+void shaded_chip(const Ui& ui, TextureHandle shades, int k, ImVec2 min, ImVec2 max) {
+  const backend::DrawGrid& grid = ui.drawn->frame.row;
+  const int column = k % grid.width;
+  const int line = k / grid.width;
+  const ImVec2 at{(static_cast<float>(column) + 0.5F) / static_cast<float>(grid.width),
+                  (static_cast<float>(line) + 0.5F) / static_cast<float>(grid.height)};
+  ImGui::GetWindowDrawList()->AddImageRounded(ImTextureRef(static_cast<ImTextureID>(shades)), min,
+                                              max, at, at, colors(ui).accent, px(ui, 3.0F));
+}
+
 class AttentionPanel final : public Panel {
  public:
   [[nodiscard]] const char* id() const override { return "attention"; }
@@ -31,7 +42,8 @@ class AttentionPanel final : public Panel {
   static float toggles(Ui& ui, bool measure);
   void overview(Ui& ui, ImVec2 room);
   void looks(Ui& ui);
-  void shaded_text(Ui& ui, int shown, std::span<const float> row);
+  static TextureHandle row_shades(Ui& ui, int shown);
+  void shaded_text(Ui& ui, int shown, std::span<const float> row, TextureHandle shades = 0);
 
   AttentionOverview overview_;
   AttentionDetail detail_;
@@ -107,7 +119,11 @@ void AttentionPanel::header(Ui& ui, bool detail_only) {
 
 void AttentionPanel::looks(Ui& ui) {
   const Palette& c = colors(ui);
-  const int shown = ui.shown_position();
+  int shown = ui.shown_position();
+  if (ui.selection.position < 0 && ui.snapshot->draws && ui.drawn != nullptr && is_busy(ui) &&
+      !ui.drawn->frame.row.empty()) {
+    shown = ui.drawn->frame.row_position;  // the newest whose row can be seen
+  }
   const std::string token =
       view::quoted_token(tokenizer_of(ui), view::token_id(*ui.snapshot, shown));
   section_title(ui, "Where");
@@ -120,11 +136,16 @@ void AttentionPanel::looks(Ui& ui) {
   const bool fits = ImGui::CalcTextSize(where.c_str()).x < ImGui::GetContentRegionAvail().x;
   subtitle(ui, fits ? where : std::string());
   const auto row = view::attention_row(*ui.snapshot, shown, ui.selection.layer, ui.selection.head);
+  const TextureHandle shades = row.empty() ? row_shades(ui, shown) : 0;
   if (!ImGui::BeginChild("looks")) {
     ImGui::EndChild();
     return;
   }
-  if (row.empty()) {
+  if (shades != 0) {
+    shaded_text(ui, shown, row, shades);
+  } else if (row.empty() && ui.snapshot->draws) {
+    text(c.quiet, "…");
+  } else if (row.empty()) {
     text(c.quiet, "This row was not captured, or was dropped to stay within the memory budget.");
   } else {
     shaded_text(ui, shown, row);
@@ -132,7 +153,34 @@ void AttentionPanel::looks(Ui& ui) {
   ImGui::EndChild();
 }
 
-void AttentionPanel::shaded_text(Ui& ui, int shown, std::span<const float> row) {
+/// The row where it is not on the host: one texel per key in the engine's picture. While nothing
+/// runs the exact row is asked for as well, for its values.
+TextureHandle AttentionPanel::row_shades(Ui& ui, int shown) {
+  if (!ui.snapshot->draws || ui.heatmaps == nullptr || shown < 0) {
+    return 0;
+  }
+  ui.look.row_layer = ui.selection.layer;
+  ui.look.row_head = ui.selection.head;
+  ui.look.row_position = ui.selection.position < 0 ? -1 : shown;
+  if (!is_busy(ui)) {
+    ask_attention(ui, {0, ui.selection.layer, ui.selection.head, shown, 1, 0, shown + 1});
+  }
+  const view::Drawn* drawn = ui.drawn;
+  if (drawn == nullptr || drawn->frame.row.empty() ||
+      drawn->frame.row_layer != ui.selection.layer || drawn->frame.row_head != ui.selection.head ||
+      drawn->frame.row_position != shown) {
+    return 0;
+  }
+  HeatmapData data = drawn->cells(drawn->frame.row);
+  const capture::HeadStats* stats =
+      view::head_stats(ui.snapshot->frame(shown), ui.selection.layer, ui.selection.head);
+  data.hi = stats != nullptr && stats->max > 0.0F ? stats->max : 1.0F;
+  data.color_map = ColorMap::kShade;
+  return ui.heatmaps->texture("attention/looks", data);
+}
+
+void AttentionPanel::shaded_text(Ui& ui, int shown, std::span<const float> row,
+                                 TextureHandle shades) {
   const Palette& c = colors(ui);
   float largest = 0.0F;
   for (const float p : row) {
@@ -161,6 +209,12 @@ void AttentionPanel::shaded_text(Ui& ui, int shown, std::span<const float> row) 
     const view::ChipPlace& place = layout_.place(k);
     const ImVec2 min{origin.x + place.x, origin.y + static_cast<float>(place.line) * line_height};
     const ImVec2 max{min.x + place.width, min.y + chip_height};
+    if (shades != 0) {
+      shaded_chip(ui, shades, k, min, max);
+      draw->AddText({min.x + px(ui, 2.0F), min.y + px(ui, 2.5F)}, c.text,
+                    layout_.text(k).text.c_str());
+      continue;
+    }
     const float p = row[static_cast<std::size_t>(k)];
     const float strength = largest > 0.0F && p > 0.0F ? std::sqrt(p / largest) : 0.0F;
     ImU32 ink = mix(c.quiet, c.text, strength);

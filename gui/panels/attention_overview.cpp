@@ -59,10 +59,10 @@ void AttentionOverview::thumbnail(Ui& ui, int layer, int head, ImVec2 min, float
   const ImVec2 max{min.x + size, min.y + size};
   draw->AddRectFilled(min, max, c.plot);
   if (texture != 0) {
-    const auto heads = static_cast<float>(thumbnails_.n_heads());
-    const auto layers = static_cast<float>(thumbnails_.n_layers());
-    const float part = static_cast<float>(std::max(thumbnails_.used(), 1)) /
-                       static_cast<float>(thumbnails_.side());
+    const auto heads = static_cast<float>(atlas_.heads);
+    const auto layers = static_cast<float>(atlas_.layers);
+    const float part =
+        static_cast<float>(std::max(atlas_.used, 1)) / static_cast<float>(atlas_.side);
     const ImVec2 uv{static_cast<float>(head) / heads, static_cast<float>(layer) / layers};
     draw->AddImage(ImTextureRef(static_cast<ImTextureID>(texture)), min, max, uv,
                    {uv.x + part / heads, uv.y + part / layers});
@@ -115,8 +115,8 @@ void AttentionOverview::layer_badge(Ui& ui, const view::Badge& badge, int layer,
 
 void AttentionOverview::grid(Ui& ui) {
   const Palette& c = colors(ui);
-  const int layers = thumbnails_.n_layers();
-  const int heads = thumbnails_.n_heads();
+  const int layers = atlas_.layers;
+  const int heads = atlas_.heads;
   int over_layer = -1;
   int over_head = -1;
   bool clicked = false;
@@ -124,7 +124,10 @@ void AttentionOverview::grid(Ui& ui) {
     const FontScope font(ui.fonts.mono, 0.8F);
     const Cell cell = cell_size(ui, ImGui::GetContentRegionAvail());
     const TextureHandle texture =
-        ui.heatmaps != nullptr ? ui.heatmaps->texture("attention/overview", thumbnails_.data()) : 0;
+        ui.heatmaps != nullptr && atlas_.data.width > 0
+            ? ui.heatmaps->texture(ui.snapshot->draws ? "attention/drawn" : "attention/overview",
+                                   atlas_.data)
+            : 0;
     const ImVec2 origin = ImGui::GetCursorScreenPos();
     const float pitch = cell.size + cell.gap;
     ImGui::InvisibleButton("grid", {cell.margin_x + static_cast<float>(heads) * pitch,
@@ -177,12 +180,33 @@ void AttentionOverview::grid(Ui& ui) {
   }
 }
 
-void AttentionOverview::draw(Ui& ui, ImVec2 room) {
-  if (!thumbnails_.update(*ui.snapshot)) {
-    ui.requests.redraw = true;
+/// From the engine's picture, or from the rows that came with the frames.
+void AttentionOverview::update(Ui& ui) {
+  ui.look.thumbnails = ui.snapshot->draws;
+  if (!ui.snapshot->draws) {
+    if (!thumbnails_.update(*ui.snapshot)) {
+      ui.requests.redraw = true;
+    }
+    atlas_ = {thumbnails_.data(), thumbnails_.n_layers(), thumbnails_.n_heads(), thumbnails_.side(),
+              thumbnails_.used()};
+    return;
   }
-  if (ImGui::BeginChild("overview", room, ImGuiChildFlags_None) && thumbnails_.n_layers() > 0 &&
-      thumbnails_.n_heads() > 0) {
+  const session::ModelInfo* model = ui.snapshot->model.get();
+  atlas_ = {};
+  atlas_.layers = model != nullptr ? model->n_layers : 0;
+  atlas_.heads = model != nullptr ? model->n_heads : 0;
+  if (ui.drawn != nullptr && !ui.drawn->frame.thumbnails.empty()) {
+    const backend::DrawnFrame& frame = ui.drawn->frame;
+    atlas_.data = ui.drawn->cells(frame.thumbnails);
+    atlas_.side = frame.side;
+    atlas_.used = (frame.n_tokens + frame.bin - 1) / frame.bin;
+  }
+}
+
+void AttentionOverview::draw(Ui& ui, ImVec2 room) {
+  update(ui);
+  if (ImGui::BeginChild("overview", room, ImGuiChildFlags_None) && atlas_.layers > 0 &&
+      atlas_.heads > 0) {
     grid(ui);
   }
   ImGui::EndChild();

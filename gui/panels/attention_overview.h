@@ -28,7 +28,15 @@ class AttentionOverview {
   static void layer_badge(Ui& ui, const view::Badge& badge, int layer, ImVec2 at, ImVec2 room,
                           bool hovered);
 
+  /// What the grid shows: `used` of `side` cells of each head in each direction.
+  struct Atlas {
+    HeatmapData data;
+    int layers = 0, heads = 0, side = 1, used = 0;
+  };
+  void update(Ui& ui);
+
   view::Thumbnails thumbnails_;
+  Atlas atlas_;
 };
 
 }  // namespace layerscope::gui

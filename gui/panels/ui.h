@@ -4,6 +4,7 @@
 
 #include <imgui.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -13,6 +14,7 @@
 
 #include "engine/session/session.h"
 #include "engine/session/snapshot.h"
+#include "gui/view/drawn.h"
 #include "gui/view/fault_view.h"
 #include "gui/view/finding_view.h"
 #include "gui/view/heatmap.h"
@@ -110,6 +112,12 @@ struct DetailRequest {
   double at = -1.0;  ///< ImGui time then
 };
 
+/// Parts of a map that panels asked the worker to bring to the host, by InspectAttention::use.
+struct AttentionRequest {
+  session::InspectAttention part;
+  std::uint64_t last_serial = 0;  ///< of its last query's frame then
+};
+
 struct Ui {
   session::SessionLink* session = nullptr;
   std::shared_ptr<const session::Snapshot> snapshot;  ///< never null
@@ -123,6 +131,12 @@ struct Ui {
   view::HealthyText healthy;   ///< likewise
   FaultRequest fault_request;  ///< likewise
   DetailRequest detail_request;
+  std::array<AttentionRequest, 2> attention_requests;
+  /// The newest picture of the engine, if it shows tokens that are still there; null: none.
+  const view::Drawn* drawn = nullptr;
+  bool pictures = false;  ///< `look` is answered: the session is in this process
+  /// What the panels drawn in this frame want to see in the next pictures.
+  backend::DrawRequest look;
   std::string notice;       ///< message shown over the window; empty: none
   std::string prompt_text;  ///< the editor's text
   bool prompt_chat = true;

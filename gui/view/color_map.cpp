@@ -23,6 +23,9 @@ float channel(std::uint32_t color, unsigned shift) {
 }  // namespace
 
 std::array<float, 3> sample_color_map(ColorMap map, float t) {
+  if (map == ColorMap::kShade) {
+    return {1.0F, 1.0F, 1.0F};  // its opacity tells the value
+  }
   const auto& stops = kMaps[static_cast<std::size_t>(map) % kMaps.size()];
   const float clamped = t > 0.0F ? std::min(t, 1.0F) : 0.0F;
   const float place = clamped * static_cast<float>(kStops - 1);
@@ -47,6 +50,8 @@ const char* color_map_name(ColorMap map) {
       return "magma";
     case ColorMap::kDiverging:
       return "blue–white–red";
+    case ColorMap::kShade:
+      return "opacity";
   }
   return "";
 }

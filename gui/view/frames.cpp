@@ -64,9 +64,21 @@ bool map_covers(const session::Snapshot& snapshot, int position, int layer, int 
 
 std::span<const float> attention_row(const session::Snapshot& snapshot, int position, int layer,
                                      int head) {
-  const std::span<const float> own = captured_row(snapshot.frame(position), layer, head);
-  if (!own.empty() || !map_covers(snapshot, position, layer, head)) {
+  const capture::TokenFrame* frame = snapshot.frame(position);
+  const std::span<const float> own = captured_row(frame, layer, head);
+  if (!own.empty() || frame == nullptr) {
     return own;
+  }
+  for (const auto& part : snapshot.attention_values) {
+    if (part != nullptr && part->layer == layer && part->head == head &&
+        part->first_query == position && part->n_queries == 1 && part->first_key == 0 &&
+        part->last_serial == frame->serial && part->n_keys == position + 1 &&
+        part->values.size() == static_cast<std::size_t>(part->n_keys)) {
+      return part->values;
+    }
+  }
+  if (!map_covers(snapshot, position, layer, head)) {
+    return {};
   }
   const auto p = static_cast<std::size_t>(position);
   return std::span<const float>(snapshot.head_map->probabilities)

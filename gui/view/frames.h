@@ -26,7 +26,8 @@ struct PooledRow {
   std::span<const std::uint8_t> cells;
 };
 PooledRow pooled_row(const capture::TokenFrame* frame, int layer, int head);
-/// As captured_row, falling back to the recomputed head map where that covers the position.
+/// As captured_row, falling back to a row that was asked for (session::InspectAttention) and to the
+/// recomputed head map where that covers the position.
 std::span<const float> attention_row(const session::Snapshot& snapshot, int position, int layer,
                                      int head);
 /// True when the snapshot's head map holds that row as it is now.

@@ -5,6 +5,7 @@
 // texture.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -12,10 +13,21 @@
 
 namespace layerscope::gui {
 
-enum class ColorMap : std::uint8_t { kViridis, kCividis, kMagma, kDiverging };
+/// kShade is white of an opacity that grows with the root of the value (at most 0.62): to be
+/// tinted.
+enum class ColorMap : std::uint8_t { kViridis, kCividis, kMagma, kDiverging, kShade };
 
 /// What is shown instead of the value: one kind stands out, everything else turns grey.
 enum class Overlay : std::uint8_t { kNone, kNonFinite, kZero, kSign };
+
+/// Values that are in the device's memory already: `offset` floats into the buffer of a slot that
+/// the renderer knows; the slot's content has number `value`.
+struct DeviceValues {
+  int slot = -1;
+  std::size_t offset = 0;
+  std::uint64_t value = 0;
+  bool operator==(const DeviceValues&) const = default;
+};
 
 /// Row-major values [height][width]. NaN, ±Inf and exact zero get their own colours when `flag` is
 /// set; cells equal to `kHole` are drawn in the background colour (above the diagonal, no data).
@@ -23,6 +35,7 @@ struct HeatmapData {
   int width = 0;
   int height = 0;
   std::span<const float> values;
+  DeviceValues device;        ///< instead of `values`, where its slot is not −1
   std::uint64_t version = 0;  ///< Same key and version: values are not uploaded again.
   float lo = 0.0F;
   float hi = 1.0F;

@@ -17,7 +17,8 @@ namespace {
 constexpr std::uint64_t kKeepFrames = 30;  ///< unused textures live half a second at 60 frames/s
 constexpr VkDeviceSize kChunkBytes = VkDeviceSize{4} << 20U;
 constexpr std::uint32_t kMaxChunks = 64;
-constexpr std::uint32_t kGroup = 8;  ///< the shader's work group is kGroup × kGroup
+constexpr std::uint32_t kMaxSlots = 8;  ///< shared with the engine
+constexpr std::uint32_t kGroup = 8;     ///< the shader's work group is kGroup × kGroup
 constexpr std::uint32_t kFlagLog = 1;
 constexpr std::uint32_t kFlagSpecial = 2;
 constexpr std::uint32_t kOverlayShift = 2;  ///< two bits: HeatmapData::overlay
@@ -82,13 +83,13 @@ Status VulkanHeatmaps::create_pipeline() {
 
   // Buried textures keep their sets for a few frames: hence twice the number.
   const std::array<VkDescriptorPoolSize, 2> sizes{{
-      {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, kStagingSlots * kMaxChunks},
+      {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, kStagingSlots * kMaxChunks + kMaxSlots},
       {VK_DESCRIPTOR_TYPE_STORAGE_IMAGE, 2 * kMaxHeatmaps},
   }};
   VkDescriptorPoolCreateInfo pool{};
   pool.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO;
   pool.flags = VK_DESCRIPTOR_POOL_CREATE_FREE_DESCRIPTOR_SET_BIT;
-  pool.maxSets = kStagingSlots * kMaxChunks + 2 * kMaxHeatmaps;
+  pool.maxSets = kStagingSlots * kMaxChunks + kMaxSlots + 2 * kMaxHeatmaps;
   pool.poolSizeCount = static_cast<std::uint32_t>(sizes.size());
   pool.pPoolSizes = sizes.data();
   VkDescriptorPool raw_pool = VK_NULL_HANDLE;
@@ -181,6 +182,7 @@ void VulkanHeatmaps::begin_frame(std::uint64_t frame, std::uint64_t submitted,
                                  std::uint64_t finished) {
   frame_ = frame;
   jobs_.clear();
+  reads_slots_ = false;
   for (auto it = entries_.begin(); it != entries_.end();) {
     if (it->second.last_used + kKeepFrames < frame) {
       graves_.push_back(Grave{std::move(it->second), submitted});
@@ -201,6 +203,61 @@ void VulkanHeatmaps::begin_frame(std::uint64_t frame, std::uint64_t submitted,
   }
 }
 
+void VulkanHeatmaps::point_at(VkDescriptorSet set, VkBuffer buffer, VkDeviceSize bytes) const {
+  VkDescriptorBufferInfo info{buffer, 0, bytes};
+  VkWriteDescriptorSet write{};
+  write.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;
+  write.dstSet = set;
+  write.descriptorCount = 1;
+  write.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+  write.pBufferInfo = &info;
+  vkUpdateDescriptorSets(context_.device(), 1, &write, 0, nullptr);
+}
+
+Status VulkanHeatmaps::set_device_slots(std::span<const VkBuffer> buffers, VkDeviceSize bytes) {
+  if (!slots_.empty()) {
+    vkFreeDescriptorSets(context_.device(), pool_.get(), static_cast<std::uint32_t>(slots_.size()),
+                         slots_.data());
+    slots_.clear();
+  }
+  slot_floats_ = bytes / sizeof(float);
+  for (VkBuffer buffer : buffers) {
+    LS_TRY(VkDescriptorSet set, allocate_set(input_layout_.get()));
+    slots_.push_back(set);
+    point_at(set, buffer, bytes);
+  }
+  return {};
+}
+
+void VulkanHeatmaps::set_path(std::string text, std::string reason) {
+  path_text_ = std::move(text);
+  path_reason_ = std::move(reason);
+}
+
+Result<std::pair<VkDescriptorSet, std::uint32_t>> VulkanHeatmaps::input_of(const HeatmapData& data,
+                                                                           std::size_t count) {
+  if (data.device.slot >= 0) {
+    const auto slot = static_cast<std::size_t>(data.device.slot);
+    if (slot >= slots_.size() || count > slot_floats_ ||
+        data.device.offset > slot_floats_ - count) {
+      return internal_error("it lies outside the shared slots");
+    }
+    reads_slots_ = true;
+    return std::pair(slots_[slot], static_cast<std::uint32_t>(data.device.offset));
+  }
+  if (data.values.size() < count) {
+    return internal_error("it has fewer values than cells");
+  }
+  const VkDeviceSize bytes = count * sizeof(float);
+  LS_TRY(Chunk* const chunk, staging(bytes));
+  std::memcpy(static_cast<std::byte*>(chunk->buffer.mapped) + chunk->used, data.values.data(),
+              bytes);
+  const auto first = static_cast<std::uint32_t>(chunk->used / sizeof(float));
+  chunk->used += bytes;
+  ++uploads_;
+  return std::pair(chunk->input, first);
+}
+
 Result<VulkanHeatmaps::Chunk*> VulkanHeatmaps::staging(VkDeviceSize bytes) {
   std::vector<Chunk>& chunks = staging_[frame_ % kStagingSlots];
   for (Chunk& chunk : chunks) {
@@ -217,14 +274,7 @@ Result<VulkanHeatmaps::Chunk*> VulkanHeatmaps::staging(VkDeviceSize bytes) {
              std::max(bytes, kChunkBytes), VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
              VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT));
   LS_TRY(chunk.input, allocate_set(input_layout_.get()));
-  VkDescriptorBufferInfo buffer{chunk.buffer.buffer.get(), 0, chunk.buffer.size};
-  VkWriteDescriptorSet write{};
-  write.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;
-  write.dstSet = chunk.input;
-  write.descriptorCount = 1;
-  write.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
-  write.pBufferInfo = &buffer;
-  vkUpdateDescriptorSets(context_.device(), 1, &write, 0, nullptr);
+  point_at(chunk.input, chunk.buffer.buffer.get(), chunk.buffer.size);
   chunks.push_back(std::move(chunk));
   return &chunks.back();
 }
@@ -255,13 +305,13 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
     entries_.erase(found);
     found = entries_.end();
   }
-  const Look look{data.version, data.lo,        data.hi,     data.log_scale,
-                  data.flag,    data.color_map, data.overlay};
+  const Look look{data.version, data.lo,        data.hi,      data.log_scale,
+                  data.flag,    data.color_map, data.overlay, data.device};
   if (found != entries_.end() && found->second.coloured && found->second.look == look) {
     found->second.last_used = frame_;
     return reinterpret_cast<TextureHandle>(found->second.shown);
   }
-  if (data.values.size() < count) {
+  if (data.device.slot < 0 && data.values.size() < count) {
     return refuse(key, "it has fewer values than cells");
   }
   if (found == entries_.end()) {
@@ -276,29 +326,24 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
   }
   Entry& entry = found->second;
   entry.last_used = frame_;
-  const VkDeviceSize bytes = count * sizeof(float);
-  auto room = staging(bytes);
-  if (!room.ok()) {
-    refuse(key, room.error().message);
+  const auto input = input_of(data, count);
+  if (!input.ok()) {
+    refuse(key, input.error().message);
     return entry.coloured ? reinterpret_cast<TextureHandle>(entry.shown) : 0;
   }
-  Chunk& chunk = *room.value();
-  std::memcpy(static_cast<std::byte*>(chunk.buffer.mapped) + chunk.used, data.values.data(), bytes);
   Job job;
   job.image = entry.image.image.get();
-  job.input = chunk.input;
+  job.input = input.value().first;
   job.output = entry.output;
   job.push = {data.width,
               data.height,
-              static_cast<std::uint32_t>(chunk.used / sizeof(float)),
+              input.value().second,
               static_cast<std::uint32_t>(data.color_map),
               (data.log_scale ? kFlagLog : 0U) | (data.flag ? kFlagSpecial : 0U) |
                   (static_cast<std::uint32_t>(data.overlay) << kOverlayShift),
               data.lo,
               data.hi};
-  chunk.used += bytes;
   jobs_.push_back(job);
-  ++uploads_;
   entry.coloured = true;
   entry.look = look;
   return reinterpret_cast<TextureHandle>(entry.shown);

@@ -9,6 +9,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,13 @@ class VulkanHeatmaps : public HeatmapRenderer {
   /// Starts frame `frame`; frames up to `submitted` were handed to the device, up to `finished`
   /// done.
   void begin_frame(std::uint64_t frame, std::uint64_t submitted, std::uint64_t finished);
+  /// Buffers that HeatmapData::device names by slot; empty: none. The device must be idle.
+  Status set_device_slots(std::span<const VkBuffer> buffers, VkDeviceSize bytes);
+  /// Which path values take, and why.
+  void set_path(std::string text, std::string reason);
+  /// Whether a job of this frame reads a slot.
+  [[nodiscard]] bool reads_slots() const { return reads_slots_; }
+
   /// Records the colouring of everything that changed in this frame.
   void record(VkCommandBuffer commands);
 
@@ -48,6 +56,7 @@ class VulkanHeatmaps : public HeatmapRenderer {
     bool log_scale = false, flag = false;
     ColorMap color_map = ColorMap::kViridis;
     Overlay overlay = Overlay::kNone;
+    DeviceValues device;
     bool operator==(const Look&) const = default;
   };
   struct Entry {
@@ -82,8 +91,13 @@ class VulkanHeatmaps : public HeatmapRenderer {
   Status create_pipeline();
   Status create_entry(Entry& entry, int width, int height);
   Result<VkDescriptorSet> allocate_set(VkDescriptorSetLayout layout);
+  /// Writes a set whose only binding is the whole of a storage buffer.
+  void point_at(VkDescriptorSet set, VkBuffer buffer, VkDeviceSize bytes) const;
   /// Room for `bytes` in this frame's staging slot.
   Result<Chunk*> staging(VkDeviceSize bytes);
+  /// Puts the values where the shader finds them: the input and the first value's index.
+  Result<std::pair<VkDescriptorSet, std::uint32_t>> input_of(const HeatmapData& data,
+                                                             std::size_t count);
   TextureHandle refuse(std::string_view key, std::string_view why);
   void bury(Entry entry);
   void destroy(Entry& entry);
@@ -99,6 +113,9 @@ class VulkanHeatmaps : public HeatmapRenderer {
   std::map<std::string, Entry, std::less<>> entries_;
   std::vector<Grave> graves_;
   std::vector<Job> jobs_;
+  std::vector<VkDescriptorSet> slots_;  ///< inputs, by slot
+  VkDeviceSize slot_floats_ = 0;
+  bool reads_slots_ = false;
   std::uint64_t frame_ = 0;
   std::uint64_t uploads_ = 0;
   bool refused_ = false;

@@ -100,12 +100,17 @@ Status Renderer::wait_for(std::uint64_t value) const {
   return {};
 }
 
+Result<std::uint64_t> Renderer::finished() const {
+  std::uint64_t value = 0;
+  LS_VK(vkGetSemaphoreCounterValue(context_.device(), timeline_.get(), &value));
+  return value;
+}
+
 Status Renderer::begin() {
   ++frame_;
   LS_CHECK(wait_for(slots_[frame_ % kFrameSlots].value));
-  std::uint64_t finished = 0;
-  LS_VK(vkGetSemaphoreCounterValue(context_.device(), timeline_.get(), &finished));
-  heatmaps_->begin_frame(frame_, submitted_, finished);
+  LS_TRY(const std::uint64_t done, finished());
+  heatmaps_->begin_frame(frame_, submitted_, done);
   ImGui_ImplVulkan_NewFrame();
   return vk_check(imgui_result_, "ImGui_ImplVulkan_NewFrame");
 }
@@ -150,6 +155,7 @@ Result<bool> Renderer::end() {
   begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
   begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
   LS_VK(vkBeginCommandBuffer(slot.commands, &begin));
+  const bool reads_slots = heatmaps_->reads_slots();
   heatmaps_->record(slot.commands);  // also when the frame is skipped: its textures count as drawn
   if (image.available) {
     record_draw(slot.commands, image);
@@ -157,10 +163,21 @@ Result<bool> Renderer::end() {
   LS_VK(vkEndCommandBuffer(slot.commands));
   LS_CHECK(vk_check(imgui_result_, "ImGui_ImplVulkan_RenderDrawData"));
 
-  VkSemaphoreSubmitInfo wait{};
-  wait.sType = VK_STRUCTURE_TYPE_SEMAPHORE_SUBMIT_INFO;
-  wait.semaphore = image.wait;
-  wait.stageMask = VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT;
+  std::array<VkSemaphoreSubmitInfo, 2> wait{};
+  std::uint32_t n_waits = 0;
+  const auto wait_for_semaphore = [&](VkSemaphore semaphore, std::uint64_t value,
+                                      VkPipelineStageFlags2 stage) {
+    wait[n_waits].sType = VK_STRUCTURE_TYPE_SEMAPHORE_SUBMIT_INFO;
+    wait[n_waits].semaphore = semaphore;
+    wait[n_waits].value = value;
+    wait[n_waits++].stageMask = stage;
+  };
+  if (image.wait != VK_NULL_HANDLE) {
+    wait_for_semaphore(image.wait, 0, VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT);
+  }
+  if (reads_slots && shared_ != VK_NULL_HANDLE) {
+    wait_for_semaphore(shared_, shared_value_, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT);
+  }
   std::array<VkSemaphoreSubmitInfo, 2> signal{};
   signal[0].sType = VK_STRUCTURE_TYPE_SEMAPHORE_SUBMIT_INFO;
   signal[0].semaphore = timeline_.get();
@@ -174,8 +191,8 @@ Result<bool> Renderer::end() {
   commands.commandBuffer = slot.commands;
   VkSubmitInfo2 submit{};
   submit.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO_2;
-  submit.waitSemaphoreInfoCount = image.wait != VK_NULL_HANDLE ? 1 : 0;
-  submit.pWaitSemaphoreInfos = &wait;
+  submit.waitSemaphoreInfoCount = n_waits;
+  submit.pWaitSemaphoreInfos = wait.data();
   submit.commandBufferInfoCount = 1;
   submit.pCommandBufferInfos = &commands;
   submit.signalSemaphoreInfoCount = image.done != VK_NULL_HANDLE ? 2 : 1;

@@ -41,6 +41,16 @@ class Renderer {
   Status begin();
   /// Draws ImGui::GetDrawData() and presents it. False: the target had no image, frame skipped.
   Result<bool> end();
+  /// The frames that read shared slots wait until `semaphore` reaches `value`: by then the values
+  /// have been written. `semaphore` null: nothing is shared.
+  void wait_before_reading(VkSemaphore semaphore, std::uint64_t value) {
+    shared_ = semaphore;
+    shared_value_ = value;
+  }
+  /// Number of the last frame that the device has finished.
+  [[nodiscard]] Result<std::uint64_t> finished() const;
+  /// Waits until everything submitted is done: what it read may then be destroyed.
+  void finish() const { context_.wait_idle(); }
   /// Renders the draw data of the last frame once more into an image and reads it back.
   Result<Pixels> capture();
 
@@ -65,6 +75,8 @@ class Renderer {
   RenderTarget& target_;
   std::array<Slot, kFrameSlots> slots_;
   UniqueSemaphore timeline_;
+  VkSemaphore shared_ = VK_NULL_HANDLE;  ///< timeline of shared slots, not ours
+  std::uint64_t shared_value_ = 0;
   std::unique_ptr<VulkanHeatmaps> heatmaps_;
   std::uint64_t frame_ = 0;      ///< frames begun; the timeline value of the present one
   std::uint64_t submitted_ = 0;  ///< timeline value submitted last

@@ -178,6 +178,12 @@ __device__ float decode(unsigned code) {
   return __uint_as_float((code & 0x80000000U) != 0 ? code & 0x7FFFFFFFU : ~code);
 }
 
+__device__ float lse_of(const AttentionMapStage& s, int query) {
+  return s.known_lse != nullptr ? s.known_lse[static_cast<std::size_t>(query) *
+                                              static_cast<std::size_t>(s.known_stride)]
+                                : s.lse[query];
+}
+
 /// One block per tile of shown pairs. Cells are codes until `decode_kernel`.
 template <class T>
 __global__ void __launch_bounds__(kThreads) pool_kernel(AttentionMapStage s) {
@@ -205,7 +211,7 @@ __global__ void __launch_bounds__(kThreads) pool_kernel(AttentionMapStage s) {
     for (int j = 0; j < kPer; ++j) {
       const int column = tid % 16 + 16 * j;
       if (row < n_queries && column < n_keys && s.first_key + k0 + column <= first + row) {
-        const float v = s.scores ? score[i][j] : expf(score[i][j] - s.lse[q0 + row]);
+        const float v = s.scores ? score[i][j] : expf(score[i][j] - lse_of(s, q0 + row));
         atomicMax(&best[min(row / s.bin, across - 1) * across + min(column / s.bin, across - 1)],
                   encode(v));
       }
@@ -235,29 +241,62 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(float* cells, int widt
   }
 }
 
+__global__ void __launch_bounds__(kThreads)
+    values_kernel(const float* cells, std::size_t n, float* out) {
+  const std::size_t step = static_cast<std::size_t>(gridDim.x) * kThreads;
+  for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x; i < n;
+       i += step) {
+    out[i] = decode(__float_as_uint(cells[i]));
+  }
+}
+
 template <class T>
-Status run(const Launch& on, const AttentionMapStage& s) {
+Status add(const Launch& on, const AttentionMapStage& s) {
   const auto tiles = [](int n) { return static_cast<unsigned>((n + kTile - 1) / kTile); };
-  const auto rows = static_cast<unsigned>((s.n_queries + s.bin - 1) / s.bin);
-  const int width = (s.n_keys + s.bin - 1) / s.bin;
-  if (!s.scores) {
+  if (!s.scores && s.known_lse == nullptr) {
     LS_CHECK(launch(on, lse_kernel<T>, dim3(tiles(s.n_queries)), kThreads, 0, s));
   }
-  LS_CHECK(launch(on, clear_kernel, dim3(rows), kThreads, 0, reinterpret_cast<unsigned*>(s.cells),
-                  width, s.stride));
-  LS_CHECK(launch(on, pool_kernel<T>, dim3(tiles(s.n_keys), tiles(s.n_queries)), kThreads, 0, s));
-  return launch(on, decode_kernel, dim3(rows), kThreads, 0, s.cells, width, s.stride);
+  return launch(on, pool_kernel<T>, dim3(tiles(s.n_keys), tiles(s.n_queries)), kThreads, 0, s);
+}
+
+Launch alone(const Launch& on) {
+  Launch plain = on;
+  plain.overlap = false;  // the kernels here do not wait for one another
+  return plain;
 }
 
 }  // namespace
+
+Status launch_map_clear(const Launch& on, float* cells, std::size_t n) {
+  LS_CUDA(cudaMemsetAsync(cells, 0, n * sizeof(float), on.stream));
+  return {};
+}
+
+Status launch_map_add(const Launch& on, const AttentionMapStage& stage) {
+  if (stage.n_queries <= 0 || stage.n_keys <= 0) {
+    return {};
+  }
+  return stage.heads.kv_f32 ? add<float>(alone(on), stage) : add<__half>(alone(on), stage);
+}
+
+Status launch_map_values(const Launch& on, const float* cells, std::size_t n, float* out) {
+  const std::size_t blocks = (n + kThreads - 1) / kThreads;
+  const auto grid = static_cast<unsigned>(blocks < 512 ? blocks : 512);
+  return n == 0 ? Status{}
+                : launch(alone(on), values_kernel, dim3(grid), kThreads, 0, cells, n, out);
+}
 
 Status launch_attention_map(const Launch& on, const AttentionMapStage& stage) {
   if (stage.n_queries <= 0 || stage.n_keys <= 0) {
     return {};
   }
-  Launch plain = on;
-  plain.overlap = false;  // the kernels here do not wait for one another
-  return stage.heads.kv_f32 ? run<float>(plain, stage) : run<__half>(plain, stage);
+  const Launch plain = alone(on);
+  const auto rows = static_cast<unsigned>((stage.n_queries + stage.bin - 1) / stage.bin);
+  const int width = (stage.n_keys + stage.bin - 1) / stage.bin;
+  LS_CHECK(launch(plain, clear_kernel, dim3(rows), kThreads, 0,
+                  reinterpret_cast<unsigned*>(stage.cells), width, stage.stride));
+  LS_CHECK(launch_map_add(plain, stage));
+  return launch(plain, decode_kernel, dim3(rows), kThreads, 0, stage.cells, width, stage.stride);
 }
 
 }  // namespace layerscope::kernels::cuda

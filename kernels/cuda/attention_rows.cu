@@ -14,7 +14,7 @@ constexpr int kMaxBins = 64;
 
 __global__ void __launch_bounds__(kThreads)
     attention_rows_kernel(const float* lse, const StepState* state, int n_rows, RawHeadStats* stats,
-                          std::uint8_t* pooled, int bins) {
+                          std::uint8_t* pooled, int bins, DrawHistory history) {
   __shared__ HeadRowScratch scratch;
   __shared__ unsigned cells[kMaxBins];
   const int tid = static_cast<int>(threadIdx.x);
@@ -33,6 +33,14 @@ __global__ void __launch_bounds__(kThreads)
   if (tid == 0) {
     stats[row] = result;
     state->rows[static_cast<std::size_t>(n_rows) * stride + row] = shift;
+  }
+  if (history.pooled != nullptr) {
+    const std::size_t first = static_cast<std::size_t>(state->position) * n_rows;
+    pooled = history.pooled + first * bins;
+    if (tid == 0) {
+      history.lse[first + row] = shift;
+      history.kept[state->position] = 1;
+    }
   }
   if (pooled == nullptr) {
     return;
@@ -64,12 +72,13 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 Status launch_attention_rows(const Launch& on, const float* lse, int n_rows, const StepState* state,
-                             RawHeadStats* stats, std::uint8_t* pooled, int bins) {
+                             RawHeadStats* stats, std::uint8_t* pooled, int bins,
+                             const DrawHistory& history) {
   if (bins < 1 || bins > kMaxBins) {
     return internal_error("attention rows are pooled to 1 to 64 cells");
   }
   return launch(on, attention_rows_kernel, dim3(static_cast<unsigned>(n_rows)), kThreads, 0, lse,
-                state, n_rows, stats, pooled, bins);
+                state, n_rows, stats, pooled, bins, history);
 }
 
 Status launch_row_probabilities(const Launch& on, const float* rows, int n_rows, int row_stride,

@@ -222,10 +222,18 @@ struct RawHeadStats {
   float self = 0.0F;
   float lse = 0.0F;
 };
+/// What drawing needs of every position of the present line; null: nothing is drawn.
+struct DrawHistory {
+  std::uint8_t* pooled = nullptr;  ///< [context][n_rows][bins], as capture::PooledRows
+  float* lse = nullptr;            ///< [context][n_rows], log-sum-exp of the row
+  std::uint8_t* kept = nullptr;    ///< [context], 1 where both are there
+};
 /// Decode: statistics of the probabilities exp(score − lse) of all rows of the step. Puts lse
-/// [n_rows] behind state->rows. pooled [n_rows][bins] gets capture::PooledRows' cells, or is null.
+/// [n_rows] behind state->rows. pooled [n_rows][bins] gets capture::PooledRows' cells, or is null;
+/// with a history they go there instead, to the step's position.
 Status launch_attention_rows(const Launch& on, const float* lse, int n_rows, const StepState* state,
-                             RawHeadStats* stats, std::uint8_t* pooled, int bins);
+                             RawHeadStats* stats, std::uint8_t* pooled, int bins,
+                             const DrawHistory& history = {});
 
 /// Captured rows [first_row, first_row + count) of `n_keys` keys as probabilities:
 /// out[count][n_keys]. `rows` as StepState::rows, with `n_rows` rows.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "gui/view/color_map.h"
@@ -68,6 +69,7 @@ class HeatmapColours : public ::testing::Test {
   std::unique_ptr<Context> context_;
   std::unique_ptr<OffscreenTarget> target_;
   std::unique_ptr<Renderer> renderer_;
+  std::uint64_t shade_version_ = 0;
 };
 
 TEST_F(HeatmapColours, AllMaps_EqualTheLegends_WithinOneStep) {
@@ -101,6 +103,67 @@ TEST_F(HeatmapColours, AllMaps_EqualTheLegends_WithinOneStep) {
       }
     }
   }
+}
+
+// A slot of shared memory is an input like any other: the same pixels as through the staging
+// buffer.
+TEST_F(HeatmapColours, DeviceSlot_AnyOffset_EqualsStaging) {
+  constexpr std::size_t kCells = std::size_t{kSize} * kSize;
+  constexpr std::size_t kOffset = 192;
+  auto slot = context_->make_buffer(
+      2 * kCells * sizeof(float), VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
+      VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
+  ASSERT_TRUE(slot.ok());
+  auto* floats = static_cast<float*>(slot.value().mapped);
+  for (std::size_t i = 0; i < 2 * kCells; ++i) {
+    floats[i] = i % 97 == 0 ? NAN : static_cast<float>(i * 37 % 1000) / 1000.0F;
+  }
+  const VkBuffer buffer = slot.value().buffer.get();
+  ASSERT_TRUE(renderer_->heatmaps()
+                  .set_device_slots(std::span(&buffer, 1), 2 * kCells * sizeof(float))
+                  .ok());
+  HeatmapData staged;
+  staged.width = staged.height = static_cast<int>(kSize);
+  staged.values = std::span(floats + kOffset, kCells);
+  staged.version = 1;
+  HeatmapData shared = staged;
+  shared.values = {};
+  shared.device = {0, kOffset, 1};
+  const std::uint64_t before = renderer_->heatmaps().uploads();
+  const Pixels direct = draw(shared);
+  EXPECT_EQ(renderer_->heatmaps().uploads(), before) << "nothing is uploaded";
+  EXPECT_EQ(direct.rgba, draw(staged).rgba);
+  EXPECT_EQ(renderer_->heatmaps().uploads(), before + 1);
+  // Newer content of the slot is drawn, a part outside it is not.
+  floats[kOffset + kCells / 2] = 5.0F;
+  shared.device.value = 2;
+  staged.version = 2;
+  const Pixels newer = draw(shared);
+  EXPECT_NE(newer.rgba, direct.rgba);
+  EXPECT_EQ(newer.rgba, draw(staged).rgba);
+  renderer_->finish();
+  ASSERT_TRUE(renderer_->heatmaps().set_device_slots({}, 0).ok());
+  EXPECT_EQ(context_->validation_errors(), 0U);
+}
+
+TEST_F(HeatmapColours, Shade_Tinted_GrowsWithTheRoot) {
+  std::vector<float> values(std::size_t{kSize} * kSize, 0.0F);
+  const auto brightness = [&](float value) {
+    std::fill(values.begin(), values.end(), value);
+    HeatmapData data;
+    data.width = data.height = static_cast<int>(kSize);
+    data.values = values;
+    data.version = ++shade_version_;
+    data.color_map = ColorMap::kShade;
+    const Pixels pixels = draw(data);
+    return pixels.rgba.empty() ? -1 : int{pixels.rgba[0]};
+  };
+  const int nothing = brightness(0.0F);
+  const int all = brightness(1.0F);
+  const int quarter = brightness(0.25F);
+  EXPECT_EQ(brightness(HeatmapData::kHole), nothing);
+  EXPECT_NEAR(all - nothing, 0.62 * (255 - nothing), 2.0);
+  EXPECT_NEAR(quarter - nothing, 0.31 * (255 - nothing), 2.0);
 }
 
 TEST_F(HeatmapColours, SpecialValues_Flagged_HaveTheirOwnColours) {

@@ -46,5 +46,8 @@ for tool in memcheck initcheck synccheck; do
   check "$tool" test_gpu_architectures '*EveryTap*gemma3:*EveryTap*qwen3moe:*EveryTap*falcon_40b:*EveryTap*gemma2'
   check "$tool" test_gpu_diagnosis '*GpuFaults*/0'
 done
+for tool in memcheck racecheck initcheck synccheck; do
+  [ ! -x "$build/tests/bin/test_gpu_draw" ] || check "$tool" test_gpu_draw '*OfAFewTokens*/0'
+done
 check racecheck test_gpu_backend 'GpuAhead.ContextEnd*'
 exit $status
