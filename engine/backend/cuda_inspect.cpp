@@ -137,7 +137,7 @@ Result<std::size_t> CudaBackend::residual_rows(std::span<const float> residual) 
 /// Final norm and head of at most logit_rows_ residuals, as a pass of several tokens computes them:
 /// logits into work_.logits.
 Status CudaBackend::head_product(std::span<const float> residual) {
-  const model::DecoderSpec& spec = model_->spec;
+  const model::DecoderSpec& spec = (faults_ != nullptr ? faults_->computed : model_)->spec;
   const int rows = static_cast<int>(residual.size() / size(spec.hidden));
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
   const DeviceWeights* const edited = faults_ != nullptr ? &faults_->weights : nullptr;
@@ -179,6 +179,8 @@ Result<bool> CudaBackend::lens(std::span<const float> residual, std::vector<Lens
   LS_CHECK(kept.keep({}));
   LS_TRY(const DeviceBuffer memory,
          DeviceBuffer::create(n * (sizeof(RawLogitSummary) + sizeof(TokenRank))));
+  // Padding comes to the host, too.
+  LS_CUDA(cudaMemsetAsync(memory.data(), 0, memory.bytes(), on_.stream));
   auto* const d_raw = static_cast<RawLogitSummary*>(memory.data());
   auto* const d_ranks = reinterpret_cast<TokenRank*>(d_raw + n);
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
@@ -227,6 +229,7 @@ Result<capture::CacheStats> CudaBackend::cache_stats() const {
   stats.slots.resize(size(spec.n_layers) * per_layer);
   LS_TRY(const DeviceBuffer memory,
          DeviceBuffer::create(stats.slots.size() * sizeof(RawSlotStats)));
+  LS_CUDA(cudaMemsetAsync(memory.data(), 0, memory.bytes(), on_.stream));  // its padding
   auto* const slots = static_cast<RawSlotStats*>(memory.data());
   for (int layer = 0; layer < spec.n_layers; ++layer) {
     LS_CHECK(launch_slot_stats({on_.stream, on_.sm_count, false}, heads_, layer_cache(layer),
