@@ -91,11 +91,23 @@ Status bench(const BenchOptions& options) {
     rows_kept += frame->attention != nullptr && frame->attention->has_rows() ? 1U : 0U;
   }
   const double rate = median(decode);
-  // A decode step reads every weight once, but only one row of an embedding that is not the head.
+  // A decode step reads every weight once, but only one row of an embedding that is not the head,
+  // and only the chosen experts.
   std::uint64_t bytes = model->weight_bytes();
   if (!model->weights.tied_head) {
     bytes -= dtype_bytes(model->weights.embedding.dtype,
                          model->weights.embedding.rows * model->weights.embedding.cols);
+  }
+  const model::DecoderSpec& spec = model->spec;
+  for (const model::LayerWeights& layer : model->weights.layers) {
+    std::uint64_t experts = 0;
+    for (const model::ExpertWeights& expert : layer.experts) {
+      for (const kernels::Matrix* m : {&expert.gate, &expert.up, &expert.down}) {
+        experts += dtype_bytes(m->dtype, m->rows * m->cols);
+      }
+    }
+    const auto unused = static_cast<std::uint64_t>(spec.n_experts - spec.n_experts_used);
+    bytes -= experts == 0 ? 0 : experts / static_cast<std::uint64_t>(spec.n_experts) * unused;
   }
   const double gb_s = rate * static_cast<double>(bytes) / 1e9;
   if (options.json) {
