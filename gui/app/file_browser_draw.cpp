@@ -233,11 +233,11 @@ void FileBrowser::draw_preview(Ui& ui) {
 
 void FileBrowser::draw_buttons(Ui& ui) {
   ImGui::Dummy({0.0F, px(ui, 1.0F)});
-  const bool system = !SystemDialog::program().empty();
+  const std::string ways = SystemDialog::ways();
   if (button(ui, "browser/system", "System dialog…", Look::kPlain,
-             system ? "The desktop's own file dialog"
-                    : "Needs zenity or kdialog, and neither is installed",
-             system)) {
+             ways.empty() ? "Needs the desktop's portal, zenity or kdialog; none of them is here"
+                          : fmt::format("The desktop's own file dialog, through {}", ways),
+             !ways.empty())) {
     ui.requests.open_system_dialog = true;
     visible_ = false;
   }

@@ -313,8 +313,12 @@ void Shell::perform(Action action) {
 }
 
 void Shell::poll_system_dialog() {
-  if (const auto path = system_dialog_.poll(); path && !path->empty()) {
-    load(*path);
+  const auto path = system_dialog_.poll();
+  ui_.widgets.state("dialog/system", system_dialog_.running() ? system_dialog_.via() : "");
+  if (path && !path->ok()) {
+    notify(path->error().message);
+  } else if (path && !path->value().empty()) {
+    load(path->value());
   }
 }
 
