@@ -146,6 +146,7 @@ Status Application::start() {
   shell_ = std::make_unique<Shell>(*session_, renderer_->heatmaps(), stored,
                                    [this] { platform_->wake(); });
   shell_->ui().fonts = loaded_fonts_;
+  shell_->set_own_chords(platform_->has_chords());
   shell_->ui().demo_path = find_demo();
   restyle();
   if (!options_.model.empty()) {
@@ -407,6 +408,9 @@ Status Application::run() {
     }
     for (const std::string& path : platform_->take_drops()) {
       shell_->load(path);
+    }
+    for (const int chord : platform_->take_chords()) {
+      shell_->press(chord);
     }
     const bool input = platform_->take_events();
     const session::Snapshot& drawn = *shell_->ui().snapshot;

@@ -188,18 +188,27 @@ void Shell::register_link() {
 }
 
 void Shell::handle_keys() {
+  const bool typing = ImGui::GetIO().WantTextInput;
+  for (const ImGuiKeyChord chord : std::exchange(chords_, {})) {
+    if (const auto action = chord_action(chord, typing)) {
+      perform_if_allowed(*action);
+    }
+  }
+  if (const auto action = pressed_action(typing, !own_chords_)) {
+    perform_if_allowed(*action);
+  }
+}
+
+void Shell::perform_if_allowed(Action action) {
   const bool popup =
       ImGui::IsPopupOpen("", ImGuiPopupFlags_AnyPopupId | ImGuiPopupFlags_AnyPopupLevel);
-  const auto action = pressed_action(ImGui::GetIO().WantTextInput);
-  if (!action) {
-    return;
-  }
   // An open dialog or menu has the keyboard; only what concerns the window itself still works.
-  const bool window_action = *action == Action::kQuit || *action == Action::kScreenshot ||
-                             *action == Action::kLargerText || *action == Action::kSmallerText ||
-                             *action == Action::kResetText || *action == Action::kToggleTheme;
-  if (!popup || window_action) {
-    perform(*action);
+  const bool window_action = action == Action::kQuit || action == Action::kScreenshot ||
+                             action == Action::kLargerText || action == Action::kSmallerText ||
+                             action == Action::kResetText || action == Action::kToggleTheme;
+  const bool closes = action == Action::kKeys && keys_visible_;
+  if (!popup || window_action || closes) {
+    perform(action);
   }
 }
 

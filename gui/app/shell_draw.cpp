@@ -238,8 +238,7 @@ void Shell::draw_keys() {
   ImGui::EndGroup();
   ImGui::Spacing();
   if (button(ui_, "keys/close", "Close", Look::kPrimary, "Esc") ||
-      ImGui::IsKeyPressed(ImGuiKey_Escape, false) ||
-      (ImGui::IsKeyPressed(ImGuiKey_F1, false) && !ImGui::IsWindowAppearing())) {
+      ImGui::IsKeyPressed(ImGuiKey_Escape, false)) {
     keys_visible_ = false;
     ImGui::CloseCurrentPopup();
   }
