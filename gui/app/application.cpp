@@ -132,6 +132,7 @@ class Application {
   double draw_until_ = 1.0;  ///< seconds since the start
   double last_frame_ = kFrameSeconds;
   FrameTimes times_;
+  FrameTimes own_times_;  ///< of them, processor time of this thread
   std::string title_;
 };
 
@@ -286,8 +287,10 @@ Status Application::start_script() {
   host.measure = [this](const std::string& name) {
     if (name == "start") {
       times_.clear();
+      own_times_.clear();
     } else {
-      fmt::print("{}: {}\n", name, times_.text());
+      fmt::print("{}: {}\n  this thread alone: {}\n", name, times_.text(), own_times_.text());
+      std::fflush(stdout);
     }
   };
   shell_->set_export_folder(options_.script_output);
@@ -345,6 +348,7 @@ Result<bool> Application::advance() {
 
 Status Application::frame() {
   const auto started = Clock::now();
+  const double own_started = thread_seconds();
   if (platform_->scale() != styled_scale_) {
     restyle();
   }
@@ -363,6 +367,7 @@ Status Application::frame() {
   }
   last_frame_ = std::chrono::duration<double>(Clock::now() - started).count();
   times_.add(last_frame_);
+  own_times_.add(thread_seconds() - own_started);
   ShellRequests requests = shell_->after_frame();
   follow_requests(requests);
   quit_ = quit_ || requests.quit;
