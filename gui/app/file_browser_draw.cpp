@@ -219,7 +219,7 @@ void FileBrowser::draw_preview(Ui& ui) {
   fact_state(ui, "tensors", "Tensors", view::grouped(p.n_tensors));
   fact_state(ui, "container", "Container", p.container);
   fact_state(ui, "size", "Size", view::bytes_text(p.file_bytes));
-  const std::string fits = fits_text(p.file_bytes, available_);
+  const std::string fits = fits_text(p.file_bytes, available_, preview_->gpu_bytes);
   fact_state(ui, "fits", "Fits in memory", fits);
   ui.widgets.state("browser/preview/file", file);
   if (!p.undecodable.empty()) {
