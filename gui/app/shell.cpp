@@ -10,12 +10,6 @@
 #include "gui/panels/actions.h"
 
 namespace layerscope::gui {
-namespace {
-
-/// Unscaled height of the enlarged bottom tabs; the layout keeps the others' minimum.
-constexpr float kLargeBottom = 4000.0F;
-
-}  // namespace
 
 const char* state_name(session::State state) {
   switch (state) {
@@ -259,7 +253,7 @@ void Shell::perform(Action action) {
       undo_rewind(ui_);
       break;
     case Action::kToggleBottom:
-      stored_.layout.bottom = stored_.layout.bottom > kLargeBottom / 2.0F ? 0.0F : kLargeBottom;
+      stored_.layout.bottom = stored_.layout.bottom >= kWholeBottom ? 0.0F : kWholeBottom;
       break;
     case Action::kFind:
       ui_.focus_search = true;
