@@ -65,6 +65,7 @@ void HeadsPanel::row(Ui& ui, const view::HeadRow& row, int keys) {
     ui.selection.head_open = true;
   }
   ui.widgets.mark(fmt::format("heads/layer {}/head {}", row.layer, row.head));
+  tip("Click: show this head's attention map");
   const auto number = [&ui](const std::string& value, ImU32 color) {
     ImGui::TableNextColumn();
     mono(ui, color, value);

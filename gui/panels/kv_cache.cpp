@@ -309,6 +309,7 @@ void KvCachePanel::draw(Ui& ui) {
     section_title(ui, "Layers and KV heads × slots");
     ImGui::SameLine(0.0F, px(ui, 10.0F));
     combo(ui, "kv/show", "show: ", show_, kShows.data(), static_cast<int>(kShows.size()));
+    tip("What the colours say: the state of each slot, or the size of its key or value");
     legend(ui);
     if (map_.rows > 0) {
       map(ui, cache->stats, ImGui::GetContentRegionAvail());

@@ -49,6 +49,7 @@ void LogPanel::draw(Ui& ui) {
   });
   ImGui::AlignTextToFramePadding();
   combo(ui, "log/level", "show: ", level_, kLevels.data(), static_cast<int>(kLevels.size()));
+  tip("Hides less important messages");
   ImGui::SameLine(0.0F, px(ui, 12.0F));
   search_field(ui, "log/search", search_, "search", px(ui, 220.0F));
   ImGui::SameLine(0.0F, px(ui, 12.0F));

@@ -341,6 +341,7 @@ void NormsPanel::profile(Ui& ui) {
   section_title(ui, "One token");
   ImGui::SameLine(0.0F, px(ui, 8.0F));
   combo(ui, "norms/side", "", side_, kSides.data(), static_cast<int>(kSides.size()));
+  tip("What to see of the selected token");
   subtitle(ui, view::cut_text(token_label(ui, ui.shown_position()), 20));
   switch (side_) {
     case 0:
@@ -418,6 +419,7 @@ void NormsPanel::draw(Ui& ui) {
     section_title(ui, "Norm — layers × tokens");
     ImGui::SameLine(0.0F, px(ui, 10.0F));
     combo(ui, "norms/tap", "", choice, kNames.data(), static_cast<int>(kNames.size()));
+    tip("Which tap's norm the map shows");
     if (map_.any()) {
       map(ui, ImGui::GetContentRegionAvail(), tap);
     } else {

@@ -190,6 +190,7 @@ void TensorsPanel::row(Ui& ui, const view::TreeRow& row) {
   }
   ImGui::PopID();
   if (group) {
+    tip("Click: fold or unfold");
     ImGui::TableNextColumn();
     ImGui::TableNextColumn();
     text(c.faint, fmt::format("{}", row.inside));

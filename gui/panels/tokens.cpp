@@ -433,6 +433,7 @@ void TokensPanel::draw(Ui& ui) {
   ImGui::SameLine(std::max(0.0F, right_edge() - ImGui::CalcTextSize(widest.c_str()).x));
   combo(ui, "tokens/color", "colour: ", ui.settings.token_color, kColorNames.data(),
         static_cast<int>(kColorNames.size()));
+  tip("What the colour of a token says; its bar says the same as a length");
   const bool with_card = ui.shown_frame() != nullptr;
   const float card_height = with_card ? ImGui::GetTextLineHeightWithSpacing() * 2.0F +
                                             button_size(ui, "X").y + px(ui, 14.0F)
