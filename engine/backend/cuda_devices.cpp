@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "engine/backend/cuda.h"
+#include "engine/backend/gpu_memory.h"
 #include "kernels/cuda/check.h"
 
 namespace layerscope::backend {
@@ -59,6 +60,13 @@ std::vector<DeviceInfo> list_cuda_devices() {
     devices.push_back(std::move(info));
   }
   return devices;
+}
+
+std::uint64_t default_gpu_memory() {
+  cudaDeviceProp properties{};
+  const bool there = cudaGetDeviceProperties(&properties, 0) == cudaSuccess;
+  static_cast<void>(cudaGetLastError());
+  return there && properties.major >= kOldestMajor ? properties.totalGlobalMem : 0;
 }
 
 // After a failed kernel the context answers every call with the same error, until it is thrown

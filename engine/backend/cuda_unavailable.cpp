@@ -1,5 +1,6 @@
 // Stands for the CUDA backend in builds without the toolkit.
 #include "engine/backend/cuda.h"
+#include "engine/backend/gpu_memory.h"
 
 namespace layerscope::backend {
 namespace {
@@ -15,6 +16,8 @@ Result<std::unique_ptr<Backend>> create_cuda_backend(std::shared_ptr<const model
 }
 
 Status recover_cuda_device(int /*gpu*/) { return {}; }
+
+std::uint64_t default_gpu_memory() { return 0; }
 
 void warm_up_cuda(int /*gpu*/) {}
 

@@ -137,6 +137,7 @@ class Application {
   double last_frame_ = kFrameSeconds;
   FrameTimes times_;
   double measured_from_ = 0.0;  ///< seconds since the start
+  FrameTimes own_times_;        ///< of them, processor time of this thread
   std::string title_;
 };
 
@@ -151,6 +152,7 @@ Status Application::start() {
   shell_ = std::make_unique<Shell>(*session_, renderer_->heatmaps(), stored,
                                    [this] { platform_->wake(); });
   shell_->ui().fonts = loaded_fonts_;
+  shell_->set_own_chords(platform_->has_chords());
   shell_->ui().demo_path = find_demo();
   restyle();
   if (!options_.model.empty()) {
@@ -289,11 +291,13 @@ Status Application::start_script() {
   host.measure = [this](const std::string& name) {
     if (name == "start") {
       times_.clear();
+      own_times_.clear();
       measured_from_ = now();
     } else {
       const double seconds = std::max(now() - measured_from_, 1e-9);
-      fmt::print("{}: {}; {:.1f} frames/s\n", name, times_.text(),
-                 static_cast<double>(times_.count()) / seconds);
+      fmt::print("{}: {}; {:.1f} frames/s\n  this thread alone: {}\n", name, times_.text(),
+                 static_cast<double>(times_.count()) / seconds, own_times_.text());
+      std::fflush(stdout);
     }
   };
   shell_->set_export_folder(options_.script_output);
@@ -352,6 +356,7 @@ Result<bool> Application::advance() {
 
 Status Application::frame() {
   const auto started = Clock::now();
+  const double own_started = thread_seconds();
   if (platform_->scale() != styled_scale_) {
     restyle();
   }
@@ -373,6 +378,7 @@ Status Application::frame() {
   }
   last_frame_ = std::chrono::duration<double>(Clock::now() - started).count();
   times_.add(last_frame_);
+  own_times_.add(thread_seconds() - own_started);
   ShellRequests requests = shell_->after_frame();
   follow_requests(requests);
   quit_ = quit_ || requests.quit;
@@ -423,6 +429,9 @@ Status Application::run() {
     }
     for (const std::string& path : platform_->take_drops()) {
       shell_->load(path);
+    }
+    for (const int chord : platform_->take_chords()) {
+      shell_->press(chord);
     }
     const bool input = platform_->take_events();
     const session::Snapshot& drawn = *shell_->ui().snapshot;

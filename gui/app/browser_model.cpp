@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "engine/backend/gpu_memory.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -112,7 +113,17 @@ std::string complete_name(const std::vector<BrowserEntry>& entries, const std::s
   return matches > 0 ? shared : name;
 }
 
-std::string fits_text(std::uint64_t bytes, std::uint64_t available) {
+std::string fits_text(std::uint64_t bytes, std::uint64_t available, std::uint64_t gpu) {
+  if (gpu > 0) {
+    const bool fits = bytes + bytes / 8 <= gpu;
+    return fits ? fmt::format("yes: {} of the GPU's {}", view::bytes_text(bytes),
+                              view::bytes_text(gpu))
+                : fmt::format(
+                      "no: needs {} and an eighth for caches, the GPU has {}; with "
+                      "--backend cpu: {}",
+                      view::bytes_text(bytes), view::bytes_text(gpu),
+                      fits_text(bytes, available, 0));
+  }
   if (available == 0) {
     return fmt::format("unknown: needs {}", view::bytes_text(bytes));
   }
@@ -167,6 +178,8 @@ std::optional<PreviewResult> BrowserWorker::take_preview() {
 }
 
 void BrowserWorker::work(const std::stop_token& stop) {
+  // Asks the driver what there is; that makes no context and touches no device.
+  std::optional<std::uint64_t> gpu_bytes;
   for (;;) {
     std::optional<std::string> folder;
     std::optional<std::string> path;
@@ -194,6 +207,10 @@ void BrowserWorker::work(const std::stop_token& stop) {
       } else {
         result.error = read.error().message;
       }
+      if (!gpu_bytes) {
+        gpu_bytes = backend::default_gpu_memory();
+      }
+      result.gpu_bytes = *gpu_bytes;
       const std::lock_guard lock(mutex_);
       if (!wanted_preview_) {
         preview_ = std::move(result);

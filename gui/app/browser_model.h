@@ -40,8 +40,9 @@ int find_typed(const std::vector<BrowserEntry>& entries, const std::string& type
 /// The longest completion of `name` that all matching entries share; `name` when there is none.
 std::string complete_name(const std::vector<BrowserEntry>& entries, const std::string& name);
 
-/// "yes: 16 MB of 23 GB free" / "no: needs 16 GB, 12 GB are free"
-std::string fits_text(std::uint64_t bytes, std::uint64_t available);
+/// "yes: 16 MB of 23 GB free" / "no: needs 16 GB, 12 GB are free". With a GPU (`gpu` > 0 bytes) its
+/// memory counts, since `auto` takes it; the host's is named where the GPU's does not do.
+std::string fits_text(std::uint64_t bytes, std::uint64_t available, std::uint64_t gpu);
 
 /// Memory that can be taken without swapping; 0 when unknown.
 std::uint64_t available_memory();
@@ -56,6 +57,7 @@ struct PreviewResult {
   std::string path;
   std::optional<format::FilePreview> preview;
   std::string error;
+  std::uint64_t gpu_bytes = 0;  ///< memory of the GPU that `auto` would take; 0: none
 };
 
 /// Reads folders and headers on its own thread; a new request of the same kind replaces the one

@@ -219,7 +219,7 @@ void FileBrowser::draw_preview(Ui& ui) {
   fact_state(ui, "tensors", "Tensors", view::grouped(p.n_tensors));
   fact_state(ui, "container", "Container", p.container);
   fact_state(ui, "size", "Size", view::bytes_text(p.file_bytes));
-  const std::string fits = fits_text(p.file_bytes, available_);
+  const std::string fits = fits_text(p.file_bytes, available_, preview_->gpu_bytes);
   fact_state(ui, "fits", "Fits in memory", fits);
   ui.widgets.state("browser/preview/file", file);
   if (!p.undecodable.empty()) {
@@ -233,11 +233,11 @@ void FileBrowser::draw_preview(Ui& ui) {
 
 void FileBrowser::draw_buttons(Ui& ui) {
   ImGui::Dummy({0.0F, px(ui, 1.0F)});
-  const bool system = !SystemDialog::program().empty();
+  const std::string ways = SystemDialog::ways();
   if (button(ui, "browser/system", "System dialog…", Look::kPlain,
-             system ? "The desktop's own file dialog"
-                    : "Needs zenity or kdialog, and neither is installed",
-             system)) {
+             ways.empty() ? "Needs the desktop's portal, zenity or kdialog; none of them is here"
+                          : fmt::format("The desktop's own file dialog, through {}", ways),
+             !ways.empty())) {
     ui.requests.open_system_dialog = true;
     visible_ = false;
   }

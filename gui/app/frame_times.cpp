@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 
 namespace layerscope::gui {
 
@@ -32,6 +33,16 @@ double FrameTimes::percentile(double p) const {
 std::string FrameTimes::text() const {
   return fmt::format("{} frames: p50 {:.1f} ms, p95 {:.1f} ms, p99 {:.1f} ms, slowest {:.1f} ms",
                      ms_.size(), percentile(50), percentile(95), percentile(99), percentile(100));
+}
+
+double thread_seconds() {
+#ifdef CLOCK_THREAD_CPUTIME_ID
+  timespec now{};
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0) {
+    return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+  }
+#endif
+  return 0.0;
 }
 
 }  // namespace layerscope::gui

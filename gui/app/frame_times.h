@@ -28,4 +28,8 @@ class FrameTimes {
   std::size_t next_ = 0;  ///< overwritten next, once full
 };
 
+/// Processor time of the calling thread in seconds: what drawing costs, whatever else runs on the
+/// machine; 0 where the system does not tell.
+double thread_seconds();
+
 }  // namespace layerscope::gui

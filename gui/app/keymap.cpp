@@ -150,9 +150,32 @@ Result<ImGuiKeyChord> parse_chord(std::string_view text) {
   }
 }
 
-std::optional<Action> pressed_action(bool typing) {
+bool is_command_chord(ImGuiKeyChord chord) {
+  const auto key = static_cast<ImGuiKey>(chord & ~ImGuiMod_Mask_);
+  return (chord & (ImGuiMod_Ctrl | ImGuiMod_Alt)) != 0 ||
+         (key >= ImGuiKey_F1 && key <= ImGuiKey_F24);
+}
+
+std::optional<Action> chord_action(ImGuiKeyChord chord, bool typing) {
+  // The key pad's signs mean the same as those of the main block.
+  if (chord == (ImGuiMod_Ctrl | ImGuiKey_KeypadAdd)) {
+    return Action::kLargerText;
+  }
+  if (chord == (ImGuiMod_Ctrl | ImGuiKey_KeypadSubtract)) {
+    return Action::kSmallerText;
+  }
   for (const Binding& binding : kBindings) {
-    const bool allowed = !typing || binding.while_typing;
+    if (binding.chord == chord) {
+      return !typing || binding.while_typing ? std::optional<Action>(binding.action) : std::nullopt;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Action> pressed_action(bool typing, bool commands) {
+  for (const Binding& binding : kBindings) {
+    const bool allowed =
+        (!typing || binding.while_typing) && (commands || !is_command_chord(binding.chord));
     // Arrow keys repeat while they are held; nothing else does.
     const auto key = static_cast<ImGuiKey>(binding.chord & ~ImGuiMod_Mask_);
     const bool repeats = key >= ImGuiKey_LeftArrow && key <= ImGuiKey_DownArrow;
@@ -161,12 +184,10 @@ std::optional<Action> pressed_action(bool typing) {
       return binding.action;
     }
   }
-  // The key pad's signs mean the same as those of the main block.
-  if (ImGui::IsKeyChordPressed(ImGuiMod_Ctrl | ImGuiKey_KeypadAdd)) {
-    return Action::kLargerText;
-  }
-  if (ImGui::IsKeyChordPressed(ImGuiMod_Ctrl | ImGuiKey_KeypadSubtract)) {
-    return Action::kSmallerText;
+  for (const ImGuiKey sign : {ImGuiKey_KeypadAdd, ImGuiKey_KeypadSubtract}) {
+    if (commands && ImGui::IsKeyChordPressed(ImGuiMod_Ctrl | sign)) {
+      return chord_action(ImGuiMod_Ctrl | sign, typing);
+    }
   }
   return std::nullopt;
 }

@@ -69,8 +69,16 @@ std::string key_text(Action action);
 /// name.
 Result<ImGuiKeyChord> parse_chord(std::string_view text);
 
-/// The action whose key was pressed in this frame (needs an ImGui frame). `typing`: a text field
-/// has the keyboard.
-std::optional<Action> pressed_action(bool typing);
+/// True for chords that a window takes from the display server's own key events, one by one and
+/// with the modifiers of that moment: those with Ctrl or Alt, and function keys. Dear ImGui's state
+/// is one per frame: a chord that is pressed and released within a slow frame would be lost.
+bool is_command_chord(ImGuiKeyChord chord);
+
+/// The action of a chord. `typing`: a text field has the keyboard.
+std::optional<Action> chord_action(ImGuiKeyChord chord, bool typing);
+
+/// The action whose key was pressed in this frame (needs an ImGui frame). `commands`: command
+/// chords too, where nothing else delivers them.
+std::optional<Action> pressed_action(bool typing, bool commands);
 
 }  // namespace layerscope::gui

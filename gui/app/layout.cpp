@@ -28,6 +28,14 @@ Sizes resolve(float width, float height, float scale, const LayoutSettings& sett
   const float w = width / scale;
   const float h = std::max(0.0F, height / scale - kTop - kStatus);
   Sizes sizes{};
+  if (w < kMinLeft + kMinCentre + kMinRight) {  // below the smallest size: nobody gets all
+    sizes.left = 0.3F * w;
+    sizes.right = 0.29F * w;
+    sizes.bottom = fit(settings.bottom > 0.0F ? settings.bottom : kMinBottom, kMinBottom,
+                       std::max(0.0F, h - kMinMiddle));
+    sizes.bottom = settings.bottom >= kWholeBottom ? h : sizes.bottom;
+    return sizes;
+  }
   const float left = settings.left > 0.0F ? settings.left : std::clamp(0.22F * w, 250.0F, 460.0F);
   const float right =
       settings.right > 0.0F ? settings.right : std::clamp(0.21F * w, 230.0F, 460.0F);
@@ -35,7 +43,8 @@ Sizes resolve(float width, float height, float scale, const LayoutSettings& sett
       settings.bottom > 0.0F ? settings.bottom : std::clamp(0.31F * h, 170.0F, 460.0F);
   sizes.left = fit(left, kMinLeft, std::max(0.0F, w - kMinCentre - kMinRight));
   sizes.right = fit(right, kMinRight, std::max(0.0F, w - kMinCentre - sizes.left));
-  sizes.bottom = fit(bottom, kMinBottom, std::max(0.0F, h - kMinMiddle));
+  sizes.bottom =
+      settings.bottom >= kWholeBottom ? h : fit(bottom, kMinBottom, std::max(0.0F, h - kMinMiddle));
   return sizes;
 }
 

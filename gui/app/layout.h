@@ -12,6 +12,9 @@ struct Rect {
   [[nodiscard]] float bottom() const { return y + height; }
 };
 
+/// A bottom height from which on the tabs take the whole room between the bars.
+inline constexpr float kWholeBottom = 4000.0F;
+
 /// Remembered splitter positions in unscaled pixels; 0 = never dragged, take the default.
 struct LayoutSettings {
   float left = 0.0F;

@@ -29,6 +29,10 @@ class Platform {
   virtual void set_title(const std::string& title) = 0;
   /// Files dropped since the last call.
   virtual std::vector<std::string> take_drops() = 0;
+  /// Command chords (keymap.h) pressed since the last call, in order.
+  virtual std::vector<int> take_chords() { return {}; }
+  /// take_chords() delivers command chords; nobody else is to look for them.
+  [[nodiscard]] virtual bool has_chords() const { return false; }
   /// Window size in screen coordinates, to be remembered.
   [[nodiscard]] virtual int width() const = 0;
   [[nodiscard]] virtual int height() const = 0;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <utility>
 
+#include "gui/app/keymap.h"
 #include "gui/app/platform.h"
 
 namespace layerscope::gui {
@@ -56,6 +57,8 @@ class WindowPlatform final : public Platform {
   void resize(int width, int height) override { glfwSetWindowSize(window_, width, height); }
   void set_title(const std::string& title) override { glfwSetWindowTitle(window_, title.c_str()); }
   std::vector<std::string> take_drops() override { return std::exchange(drops_, {}); }
+  std::vector<int> take_chords() override { return std::exchange(chords_, {}); }
+  [[nodiscard]] bool has_chords() const override { return !scripted_; }
   [[nodiscard]] int width() const override { return size().first; }
   [[nodiscard]] int height() const override { return size().second; }
   [[nodiscard]] GLFWwindow* window() const override { return window_; }
@@ -72,10 +75,11 @@ class WindowPlatform final : public Platform {
   }
   void install_callbacks();
   /// Hands a key's modifiers to Dear ImGui as the display server stated them with that key. Its
-  /// backend only knows the modifier keys whose own press it saw: where frames are slow or the
-  /// focus has just come, Ctrl+T would arrive as T. Called after the backend's callback, in the
-  /// same frame.
+  /// backend only knows the modifier keys whose own press it saw: where the focus has just come,
+  /// Ctrl+A in a text field would arrive as A. Called after the backend's callback, in the same
+  /// frame.
   static void note_modifiers(int key, int action, int mods);
+  void note_chord(int key, int scancode, int action, int mods);
 
   GLFWwindow* window_ = nullptr;
   bool scripted_;
@@ -83,6 +87,7 @@ class WindowPlatform final : public Platform {
   bool events_ = true;
   std::atomic<bool> woken_{false};
   std::vector<std::string> drops_;
+  std::vector<int> chords_;
 };
 
 Status WindowPlatform::start(const PlatformOptions& options) {
@@ -111,6 +116,7 @@ Status WindowPlatform::start(const PlatformOptions& options) {
     glfwSetKeyCallback(window_, [](GLFWwindow* w, int key, int scancode, int action, int mods) {
       ImGui_ImplGlfw_KeyCallback(w, key, scancode, action, mods);
       note_modifiers(key, action, mods);
+      of(w).note_chord(key, scancode, action, mods);
     });
   }
   return {};
@@ -147,6 +153,39 @@ void WindowPlatform::note_modifiers(int key, int action, int mods) {
   io.AddKeyEvent(ImGuiMod_Shift, (mods & GLFW_MOD_SHIFT) != 0);
   io.AddKeyEvent(ImGuiMod_Alt, (mods & GLFW_MOD_ALT) != 0);
   io.AddKeyEvent(ImGuiMod_Super, (mods & GLFW_MOD_SUPER) != 0);
+}
+
+/// The key as the layout prints it: Ctrl+Q is where Q is written.
+ImGuiKey key_of(int key, int scancode) {
+  if (key >= GLFW_KEY_F1 && key <= GLFW_KEY_F24) {
+    return static_cast<ImGuiKey>(ImGuiKey_F1 + key - GLFW_KEY_F1);
+  }
+  if (key == GLFW_KEY_KP_ADD || key == GLFW_KEY_KP_SUBTRACT) {
+    return key == GLFW_KEY_KP_ADD ? ImGuiKey_KeypadAdd : ImGuiKey_KeypadSubtract;
+  }
+  const char* name = glfwGetKeyName(key, scancode);
+  const char c = name != nullptr && name[1] == '\0' ? name[0] : '\0';
+  if (c >= 'a' && c <= 'z') {
+    return static_cast<ImGuiKey>(ImGuiKey_A + c - 'a');
+  }
+  if (c >= '0' && c <= '9') {
+    return static_cast<ImGuiKey>(ImGuiKey_0 + c - '0');
+  }
+  // '+' has a key of its own on some layouts and is over '=' on others.
+  return c == '=' || c == '+' ? ImGuiKey_Equal : c == '-' ? ImGuiKey_Minus : ImGuiKey_None;
+}
+
+void WindowPlatform::note_chord(int key, int scancode, int action, int mods) {
+  if (action != GLFW_PRESS) {
+    return;
+  }
+  const ImGuiKeyChord chord = key_of(key, scancode) |
+                              ((mods & GLFW_MOD_CONTROL) != 0 ? ImGuiMod_Ctrl : 0) |
+                              ((mods & GLFW_MOD_SHIFT) != 0 ? ImGuiMod_Shift : 0) |
+                              ((mods & GLFW_MOD_ALT) != 0 ? ImGuiMod_Alt : 0);
+  if (is_command_chord(chord)) {
+    chords_.push_back(chord);
+  }
 }
 
 void WindowPlatform::new_frame() {

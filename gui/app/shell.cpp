@@ -10,12 +10,6 @@
 #include "gui/panels/actions.h"
 
 namespace layerscope::gui {
-namespace {
-
-/// Unscaled height of the enlarged bottom tabs; the layout keeps the others' minimum.
-constexpr float kLargeBottom = 4000.0F;
-
-}  // namespace
 
 const char* state_name(session::State state) {
   switch (state) {
@@ -197,18 +191,27 @@ void Shell::register_link() {
 }
 
 void Shell::handle_keys() {
+  const bool typing = ImGui::GetIO().WantTextInput;
+  for (const ImGuiKeyChord chord : std::exchange(chords_, {})) {
+    if (const auto action = chord_action(chord, typing)) {
+      perform_if_allowed(*action);
+    }
+  }
+  if (const auto action = pressed_action(typing, !own_chords_)) {
+    perform_if_allowed(*action);
+  }
+}
+
+void Shell::perform_if_allowed(Action action) {
   const bool popup =
       ImGui::IsPopupOpen("", ImGuiPopupFlags_AnyPopupId | ImGuiPopupFlags_AnyPopupLevel);
-  const auto action = pressed_action(ImGui::GetIO().WantTextInput);
-  if (!action) {
-    return;
-  }
   // An open dialog or menu has the keyboard; only what concerns the window itself still works.
-  const bool window_action = *action == Action::kQuit || *action == Action::kScreenshot ||
-                             *action == Action::kLargerText || *action == Action::kSmallerText ||
-                             *action == Action::kResetText || *action == Action::kToggleTheme;
-  if (!popup || window_action) {
-    perform(*action);
+  const bool window_action = action == Action::kQuit || action == Action::kScreenshot ||
+                             action == Action::kLargerText || action == Action::kSmallerText ||
+                             action == Action::kResetText || action == Action::kToggleTheme;
+  const bool closes = action == Action::kKeys && keys_visible_;
+  if (!popup || window_action || closes) {
+    perform(action);
   }
 }
 
@@ -259,7 +262,7 @@ void Shell::perform(Action action) {
       undo_rewind(ui_);
       break;
     case Action::kToggleBottom:
-      stored_.layout.bottom = stored_.layout.bottom > kLargeBottom / 2.0F ? 0.0F : kLargeBottom;
+      stored_.layout.bottom = stored_.layout.bottom >= kWholeBottom ? 0.0F : kWholeBottom;
       break;
     case Action::kFind:
       ui_.focus_search = true;
@@ -322,8 +325,12 @@ void Shell::perform(Action action) {
 }
 
 void Shell::poll_system_dialog() {
-  if (const auto path = system_dialog_.poll(); path && !path->empty()) {
-    load(*path);
+  const auto path = system_dialog_.poll();
+  ui_.widgets.state("dialog/system", system_dialog_.running() ? system_dialog_.via() : "");
+  if (path && !path->ok()) {
+    notify(path->error().message);
+  } else if (path && !path->value().empty()) {
+    load(path->value());
   }
 }
 

@@ -45,6 +45,11 @@ class Shell {
   Ui& ui() { return ui_; }
   [[nodiscard]] const StoredState& stored();
 
+  /// A command chord (keymap.h) that the next frame carries out.
+  void press(ImGuiKeyChord chord) { chords_.push_back(chord); }
+  /// Command chords come through `press` alone, not from Dear ImGui's keys.
+  void set_own_chords(bool own) { own_chords_ = own; }
+
   /// Takes the session's newest snapshot; `draw` shows it.
   void begin_frame();
   /// Draws one frame into the current ImGui frame of `size` pixels.
@@ -83,6 +88,7 @@ class Shell {
   void register_states();
   void handle_keys();
   void perform(Action action);
+  void perform_if_allowed(Action action);
   void select_layer_head(int layer_step, int head_step);
   void poll_system_dialog();
   std::vector<PaletteEntry> palette_entries();
@@ -114,6 +120,8 @@ class Shell {
   bool prompt_wanted_ = false;
   bool evaluate_wanted_ = false;
   bool keys_visible_ = false;
+  std::vector<ImGuiKeyChord> chords_;
+  bool own_chords_ = false;  ///< command chords come through press()
   LayoutSettings drag_start_;
   std::map<std::string, std::string> extra_states_;
 };

@@ -51,6 +51,22 @@ std::vector<PaletteEntry> Shell::palette_entries() {
     ask(fmt::format("{} as CSV", panel), [this, panel] { ui_.requests.panel_csv = panel; });
   }
   ask("findings as a page", [this] { ui_.requests.findings_html = true; });
+  const auto command = [&](std::string text, std::string line) {
+    if (!line.empty()) {
+      ask(std::move(text), [this, line = std::move(line)] {
+        ImGui::SetClipboardText(line.c_str());
+        inform("Copied: " + line);
+      });
+    }
+  };
+  const session::Snapshot& now = *ui_.snapshot;
+  const std::string& tensor = ui_.selection.tensor;
+  command("copy the deep checks as a command", view::diagnose_command(now));
+  command("copy the file's metadata as a command", view::metadata_command(now));
+  command("copy the list of tensors as a command", view::inspect_command(now, ""));
+  if (!tensor.empty() && !tensor.starts_with("tap/")) {
+    command("copy the shown tensor as a command", view::inspect_command(now, tensor));
+  }
   static constexpr std::array<const char*, 3> kMaps{"viridis", "cividis", "magma"};
   for (std::size_t i = 0; i < kMaps.size(); ++i) {
     entries.push_back(

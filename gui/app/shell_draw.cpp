@@ -88,9 +88,11 @@ void Shell::draw_regions(float width, float height) {
   ImGui::Begin("shell", nullptr, kFixed | kStill);
   ImGui::PopStyleVar();
   draw_region("top", layout.top, Place::kTop, 0, {12.0F, 4.0F});
-  draw_region("left", layout.left, Place::kLeft, 0, {12.0F, 10.0F});
-  draw_region("centre", layout.centre, Place::kCentre, 0, {12.0F, 10.0F});
-  draw_region("right", layout.right, Place::kRight, 0, {12.0F, 10.0F});
+  if (layout.centre.height >= 1.0F) {  // else the bottom tabs have all the room
+    draw_region("left", layout.left, Place::kLeft, 0, {12.0F, 10.0F});
+    draw_region("centre", layout.centre, Place::kCentre, 0, {12.0F, 10.0F});
+    draw_region("right", layout.right, Place::kRight, 0, {12.0F, 10.0F});
+  }
   draw_bottom(layout.bottom);
   draw_region("status", layout.status, Place::kStatus, 0, {12.0F, 4.0F});
   ImDrawList* draw = ImGui::GetWindowDrawList();
@@ -142,8 +144,10 @@ void Shell::splitter(const char* id, Splitter which, const Rect& rect, float wid
 }
 
 void Shell::draw_splitters(const Layout& layout, float width, float height) {
-  splitter("layout/split left", Splitter::kLeft, layout.split_left, width, height);
-  splitter("layout/split right", Splitter::kRight, layout.split_right, width, height);
+  if (layout.centre.height >= 1.0F) {
+    splitter("layout/split left", Splitter::kLeft, layout.split_left, width, height);
+    splitter("layout/split right", Splitter::kRight, layout.split_right, width, height);
+  }
   splitter("layout/split bottom", Splitter::kBottom, layout.split_bottom, width, height);
   ui_.widgets.state("layout/left", fmt::format("{:.0f}", layout.left.width));
   ui_.widgets.state("layout/right", fmt::format("{:.0f}", layout.right.width));
@@ -238,8 +242,7 @@ void Shell::draw_keys() {
   ImGui::EndGroup();
   ImGui::Spacing();
   if (button(ui_, "keys/close", "Close", Look::kPrimary, "Esc") ||
-      ImGui::IsKeyPressed(ImGuiKey_Escape, false) ||
-      (ImGui::IsKeyPressed(ImGuiKey_F1, false) && !ImGui::IsWindowAppearing())) {
+      ImGui::IsKeyPressed(ImGuiKey_Escape, false)) {
     keys_visible_ = false;
     ImGui::CloseCurrentPopup();
   }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <spawn.h>
+#include <spdlog/spdlog.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,26 +55,47 @@ SystemDialog::~SystemDialog() {
   }
 }
 
+std::string SystemDialog::ways() {
+  const std::string by_hand = program();
+  if (!PortalDialog::why_not().empty()) {
+    return by_hand;
+  }
+  return by_hand.empty() ? "the portal" : "the portal, else " + by_hand;
+}
+
 Status SystemDialog::open(const std::string& folder) {
   if (running()) {
     return {};
   }
+  folder_ = folder;
+  if (const std::string why = PortalDialog::why_not(); !why.empty()) {
+    return start_program(why);
+  }
+  via_ = "portal";
+  portal_.open(PortalDialog::bus_address(), folder);
+  return {};
+}
+
+Status SystemDialog::start_program(const std::string& portal_problem) {
   const std::string name = program();
   std::vector<std::string> arguments;
   if (name == "zenity") {
     arguments = {name,
                  "--file-selection",
                  "--title=Open a model",
-                 "--filename=" + folder + "/",
+                 "--filename=" + folder_ + "/",
                  "--file-filter=Models | *.gguf *.safetensors",
                  "--file-filter=All files | *"};
   } else if (name == "kdialog") {
     arguments = {name,           "--title",
                  "Open a model", "--getopenfilename",
-                 folder,         "Models (*.gguf *.safetensors)"};
+                 folder_,        "Models (*.gguf *.safetensors)"};
   } else {
-    return device_error("there is no system dialog here: neither zenity nor kdialog is installed");
+    return device_error(fmt::format(
+        "there is no system dialog here: {}, and neither zenity nor kdialog is installed",
+        portal_problem));
   }
+  via_ = name;
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) {
     return internal_error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
@@ -101,8 +123,28 @@ Status SystemDialog::open(const std::string& folder) {
   return {};
 }
 
-std::optional<std::string> SystemDialog::poll() {
-  if (!running()) {
+std::optional<Result<std::string>> SystemDialog::poll_portal() {
+  const std::optional<PortalAnswer> answer = portal_.poll();
+  if (!answer) {
+    return std::nullopt;
+  }
+  if (!answer->available) {
+    spdlog::info("no portal shows a file dialog: {}", answer->problem);
+    const Status started = start_program(answer->problem);
+    return started.ok() ? std::nullopt
+                        : std::optional<Result<std::string>>(Result<std::string>(started.error()));
+  }
+  if (!answer->problem.empty()) {
+    return Result<std::string>(invalid_input(answer->problem));
+  }
+  return Result<std::string>(answer->path);
+}
+
+std::optional<Result<std::string>> SystemDialog::poll() {
+  if (portal_.running()) {
+    return poll_portal();
+  }
+  if (child_ <= 0) {
     return std::nullopt;
   }
   std::array<char, 512> buffer{};
@@ -124,7 +166,7 @@ std::optional<std::string> SystemDialog::poll() {
   while (!text_.empty() && text_.back() == '\n') {
     text_.pop_back();
   }
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? text_ : std::string();
+  return Result<std::string>(WIFEXITED(status) && WEXITSTATUS(status) == 0 ? text_ : std::string());
 }
 
 }  // namespace layerscope::gui

@@ -11,6 +11,7 @@
 #include "gui/panels/diagnosis.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
+#include "gui/view/export_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -22,6 +23,7 @@ class FaultsPanel final : public Panel {
   [[nodiscard]] const char* id() const override { return "faults"; }
   [[nodiscard]] const char* title() const override { return titles_->faults.c_str(); }
   void draw(Ui& ui) override;
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
  private:
   void follow(const Ui& ui);
@@ -299,6 +301,23 @@ void FaultsPanel::texts(Ui& ui) const {
   }
   ImGui::EndChild();
   ui.widgets.mark("faults/text/after");
+}
+
+std::string FaultsPanel::csv(const Ui& ui) const {
+  const auto& model = ui.snapshot->model;
+  if (model == nullptr || model->faults.empty()) {
+    return {};
+  }
+  std::string all = "fault,title,in_force,why_not\n";
+  for (const session::FaultInfo& fault : model->faults) {
+    const auto& active = ui.snapshot->faults;
+    const bool on = std::any_of(active.begin(), active.end(), [&](const std::string& one) {
+      return one == fault.name || one.starts_with(fault.name + ",") ||
+             one.starts_with(fault.name + ":");
+    });
+    all += view::csv_line({fault.usage, fault.title, on ? "yes" : "no", fault.reason});
+  }
+  return all;
 }
 
 void FaultsPanel::draw(Ui& ui) {

@@ -10,6 +10,7 @@
 #include "gui/panels/evidence.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
+#include "gui/view/export_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -28,6 +29,7 @@ class FindingsPanel final : public Panel {
   [[nodiscard]] const char* id() const override { return "findings"; }
   [[nodiscard]] const char* title() const override { return titles_->findings.c_str(); }
   void draw(Ui& ui) override;
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
  private:
   void refresh(const session::Snapshot& snapshot);
@@ -64,6 +66,18 @@ const diagnose::Finding* FindingsPanel::selected(const session::Snapshot& s) con
     }
   }
   return nullptr;
+}
+
+std::string FindingsPanel::csv(const Ui& ui) const {
+  if (ui.snapshot->findings.empty()) {
+    return {};
+  }
+  std::string all = "severity,cause,where,message,value,expected,advice\n";
+  for (const view::FindingRow& row : view::finding_rows(ui.snapshot->findings)) {
+    all += view::csv_line({diagnose::severity_name(row.severity), row.cause, row.where, row.what,
+                           row.value, row.expected, row.advice});
+  }
+  return all;
 }
 
 void FindingsPanel::header(Ui& ui) {

@@ -18,6 +18,7 @@ class HeadsPanel final : public Panel {
   [[nodiscard]] const char* id() const override { return "heads"; }
   [[nodiscard]] const char* title() const override { return "Heads"; }
   void draw(Ui& ui) override;
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
  private:
   void refresh(Ui& ui);
@@ -64,6 +65,7 @@ void HeadsPanel::row(Ui& ui, const view::HeadRow& row, int keys) {
     ui.selection.head_open = true;
   }
   ui.widgets.mark(fmt::format("heads/layer {}/head {}", row.layer, row.head));
+  tip("Click: show this head's attention map");
   const auto number = [&ui](const std::string& value, ImU32 color) {
     ImGui::TableNextColumn();
     mono(ui, color, value);
@@ -77,6 +79,17 @@ void HeadsPanel::row(Ui& ui, const view::HeadRow& row, int keys) {
   mono(ui, c.quiet, s.argmax >= 0 ? view::cut_text(token_label(ui, s.argmax), 24) : "—");
   number(fmt::format("{:.4f}", s.first), c.text);
   number(fmt::format("{:.4f}", s.self), c.text);
+}
+
+std::string HeadsPanel::csv(const Ui& ui) const {
+  std::string all =
+      "position,layer,head,row_sum,entropy_nat,maximum,maximum_at,first_token,itself\n";
+  for (const view::HeadRow& row : rows_) {
+    const capture::HeadStats& s = row.stats;
+    all += fmt::format("{},{},{},{:.9g},{:.9g},{:.9g},{},{:.9g},{:.9g}\n", ui.shown_position(),
+                       row.layer, row.head, s.row_sum, s.entropy, s.max, s.argmax, s.first, s.self);
+  }
+  return rows_.empty() ? std::string() : all;
 }
 
 void HeadsPanel::draw(Ui& ui) {

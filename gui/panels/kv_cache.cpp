@@ -230,6 +230,16 @@ void KvCachePanel::slot(Ui& ui, const session::CacheView& cache) const {
   const std::array lines{PlotLine{"key, rotated", &cache.key, c.accent},
                          PlotLine{"value", &cache.value, c.warn}};
   plot_legend(ui, lines);
+  const float width = ImGui::CalcTextSize("Copy").x;
+  ImGui::SameLine(std::max(ImGui::GetCursorPosX(), right_edge() - width));
+  if (button(ui, "kv/copy", "Copy", Look::kLink,
+             "Copy the key's and the value's numbers as comma-separated values")) {
+    std::string all = "dimension,key,value\n";
+    for (std::size_t i = 0; i < cache.key.size() && i < cache.value.size(); ++i) {
+      all += fmt::format("{},{:.9g},{:.9g}\n", i, cache.key[i], cache.value[i]);
+    }
+    ImGui::SetClipboardText(all.c_str());
+  }
   Plot plot;
   plot.id = "kv/slot";
   plot.size = {ImGui::GetContentRegionAvail().x,
@@ -299,6 +309,7 @@ void KvCachePanel::draw(Ui& ui) {
     section_title(ui, "Layers and KV heads × slots");
     ImGui::SameLine(0.0F, px(ui, 10.0F));
     combo(ui, "kv/show", "show: ", show_, kShows.data(), static_cast<int>(kShows.size()));
+    tip("What the colours say: the state of each slot, or the size of its key or value");
     legend(ui);
     if (map_.rows > 0) {
       map(ui, cache->stats, ImGui::GetContentRegionAvail());

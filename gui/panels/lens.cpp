@@ -123,9 +123,13 @@ void draw_lens(Ui& ui) {
     const FontScope small(nullptr, 0.86F);
     const std::string settled =
         lens.settled < 0 ? "from the embedding on" : fmt::format("from layer {} on", lens.settled);
-    text(wanted.fresh ? c.quiet : c.faint, view::cut_text(fmt::format("{} {}", name, settled), 60));
+    text(wanted.fresh ? c.quiet : c.faint,
+         view::cut_text(fmt::format("{} {} · {:.1f} ms", name, settled,
+                                    wanted.detail->eval_ms + wanted.detail->lens_ms),
+                        72));
     tip(fmt::format("All layers from there on put {} first.\n{}", name, lens.cost));
     ui.widgets.mark("lens/cost");
+    ui.widgets.state("lens/cost", lens.cost);
   }
   const float room = ImGui::GetContentRegionAvail().y;
   if (room > px(ui, 150.0F)) {

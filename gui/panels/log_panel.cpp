@@ -7,6 +7,7 @@
 #include "engine/base/log.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
+#include "gui/view/export_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -22,12 +23,22 @@ class LogPanel final : public Panel {
   [[nodiscard]] const char* id() const override { return "log"; }
   [[nodiscard]] const char* title() const override { return "Log"; }
   void draw(Ui& ui) override;
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
  private:
   int level_ = 1;
   std::string search_;
   std::size_t seen_ = 0;
 };
+
+std::string LogPanel::csv(const Ui& /*ui*/) const {
+  std::string all = "level,message\n";
+  for (const log::Line& line : log::recent()) {
+    const spdlog::string_view_t level = spdlog::level::to_string_view(line.level);
+    all += view::csv_line({{level.data(), level.size()}, line.text});
+  }
+  return all;
+}
 
 void LogPanel::draw(Ui& ui) {
   const Palette& c = colors(ui);
@@ -38,6 +49,7 @@ void LogPanel::draw(Ui& ui) {
   });
   ImGui::AlignTextToFramePadding();
   combo(ui, "log/level", "show: ", level_, kLevels.data(), static_cast<int>(kLevels.size()));
+  tip("Hides less important messages");
   ImGui::SameLine(0.0F, px(ui, 12.0F));
   search_field(ui, "log/search", search_, "search", px(ui, 220.0F));
   ImGui::SameLine(0.0F, px(ui, 12.0F));

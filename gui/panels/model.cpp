@@ -6,6 +6,7 @@
 
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
+#include "gui/view/export_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -16,6 +17,7 @@ class ModelPanel final : public Panel {
   [[nodiscard]] const char* id() const override { return "model"; }
   [[nodiscard]] const char* title() const override { return "Model"; }
   void draw(Ui& ui) override;
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
  private:
   static void parameters(Ui& ui, const session::ModelInfo& model);
@@ -111,6 +113,18 @@ void ModelPanel::metadata(Ui& ui, const format::ModelFile& file) {
     }
   }
   ImGui::EndTable();
+}
+
+std::string ModelPanel::csv(const Ui& ui) const {
+  const auto& model = ui.snapshot->model;
+  if (model == nullptr || model->file == nullptr) {
+    return {};
+  }
+  std::string all = "key,type,value\n";
+  for (const format::MetaEntry& entry : model->file->metadata) {
+    all += view::csv_line({entry.key, entry.type, view::meta_text(entry.value, 1U << 16U)});
+  }
+  return all;
 }
 
 void ModelPanel::draw(Ui& ui) {

@@ -52,8 +52,8 @@ constexpr std::array<Choice, 22> kChoices{{
     {Tap::kLogits, "logits"},
 }};
 
-constexpr std::array<const char*, 3> kSides{"norms over the layers", "shares of the residual",
-                                            "outlier channels"};
+constexpr std::array<const char*, 4> kSides{"norms over the layers", "shares of the residual",
+                                            "outlier channels", "change since the kept step"};
 /// A channel stands out from this many times the median size on; massive activations are 100 × and
 /// more (Sun et al. 2024), healthy ones stay below ten.
 constexpr float kOutlierFactor = 10.0F;
@@ -84,6 +84,8 @@ class NormsPanel final : public Panel {
   static void hover(Ui& ui, Tap tap, int layer, int position);
   void profile(Ui& ui);
   void norms(Ui& ui);
+  void keep_row(Ui& ui);
+  void change(Ui& ui);
   static void shares(Ui& ui);
   void outliers(Ui& ui);
 
@@ -193,9 +195,21 @@ void NormsPanel::norms(Ui& ui) {
   if (pinned_ != nullptr) {
     lines.push_back({"kept residual", &before, c.faint});
   }
+  keep_row(ui);
+  Plot plot;
+  plot.id = "norms/profile";
+  plot.log_y = true;
+  plot_over_layers(ui, plot, lines);
+}
+
+/// The button that keeps a step, and which one is kept.
+void NormsPanel::keep_row(Ui& ui) {
+  const Palette& c = colors(ui);
+  const capture::TokenFrame* frame = ui.shown_frame();
   if (button(ui, "norms/pin", pinned_ == nullptr ? "Keep to compare" : "Forget kept",
              pinned_ == nullptr ? Look::kLink : Look::kOn,
-             "Keep this step's residual norms as a line under those of other steps")) {
+             "Keep this step's norms, to see others beside them: as a line here, as a ratio under "
+             "\"change since the kept step\"")) {
     if (pinned_ == nullptr && frame != nullptr) {
       pinned_ = std::make_shared<const capture::TokenFrame>(*frame);
       pinned_name_ = view::cut_text(token_label(ui, ui.shown_position()), 24);
@@ -209,8 +223,36 @@ void NormsPanel::norms(Ui& ui) {
     text(c.quiet, pinned_name_);
     ui.widgets.state("norms/pinned", pinned_name_);
   }
+}
+
+/// Two steps: how many times as large each part is as it was in the kept one.
+void NormsPanel::change(Ui& ui) {
+  const Palette& c = colors(ui);
+  keep_row(ui);
+  if (pinned_ == nullptr) {
+    ImGui::PushTextWrapPos();
+    text(c.quiet, "Keep a step, then go to another one: its norms are shown over those kept.");
+    ImGui::PopTextWrapPos();
+    return;
+  }
+  const auto ratio = [&](Tap tap) {
+    return view::ratio_profile(view::norm_profile(ui.shown_frame(), tap),
+                               view::norm_profile(pinned_.get(), tap));
+  };
+  const std::vector<float> residual = ratio(Tap::kResidOut);
+  const std::vector<float> attention = ratio(Tap::kAttnOut);
+  const std::vector<float> feed_forward = ratio(Tap::kFfnOut);
+  const std::array lines{PlotLine{"residual", &residual, c.accent},
+                         PlotLine{"attention", &attention, c.warn},
+                         PlotLine{"feed-forward", &feed_forward, c.good}};
+  float most = 0.0F;
+  for (const float value : residual) {
+    most = std::isfinite(value) ? std::max(most, std::fabs(std::log2(value))) : most;
+  }
+  ui.widgets.state("norms/change", fmt::format("{:.3f}", most));
   Plot plot;
-  plot.id = "norms/profile";
+  plot.id = "norms/change plot";
+  plot.unit = "×";
   plot.log_y = true;
   plot_over_layers(ui, plot, lines);
 }
@@ -299,6 +341,7 @@ void NormsPanel::profile(Ui& ui) {
   section_title(ui, "One token");
   ImGui::SameLine(0.0F, px(ui, 8.0F));
   combo(ui, "norms/side", "", side_, kSides.data(), static_cast<int>(kSides.size()));
+  tip("What to see of the selected token");
   subtitle(ui, view::cut_text(token_label(ui, ui.shown_position()), 20));
   switch (side_) {
     case 0:
@@ -306,6 +349,9 @@ void NormsPanel::profile(Ui& ui) {
       break;
     case 1:
       shares(ui);
+      break;
+    case 3:
+      change(ui);
       break;
     default:
       outliers(ui);
@@ -373,6 +419,7 @@ void NormsPanel::draw(Ui& ui) {
     section_title(ui, "Norm — layers × tokens");
     ImGui::SameLine(0.0F, px(ui, 10.0F));
     combo(ui, "norms/tap", "", choice, kNames.data(), static_cast<int>(kNames.size()));
+    tip("Which tap's norm the map shows");
     if (map_.any()) {
       map(ui, ImGui::GetContentRegionAvail(), tap);
     } else {

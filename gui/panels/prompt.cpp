@@ -201,7 +201,12 @@ void PromptSection::draw(Ui& ui) {
     }
   }
   fed_popup(ui);
-  ImGui::SameLine(std::max(ImGui::GetCursorPosX(), right - link));
+  ImGui::SameLine(0.0F, px(ui, 10.0F));
+  if (ImGui::GetCursorPosX() + link <= right) {
+    ImGui::SetCursorPosX(right - link);
+  } else {
+    ImGui::NewLine();
+  }
   if (button(ui, "sampling", sampling, Look::kLink, "How the next token is chosen")) {
     ImGui::OpenPopup("sampling popup");
   }

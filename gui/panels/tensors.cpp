@@ -14,6 +14,7 @@
 #include "gui/panels/tensor_map.h"
 #include "gui/panels/tensor_report.h"
 #include "gui/panels/widgets.h"
+#include "gui/view/export_text.h"
 #include "gui/view/tensor_tree.h"
 #include "gui/view/text.h"
 
@@ -36,6 +37,7 @@ class TensorsPanel final : public Panel {
   [[nodiscard]] const char* id() const override { return "tensors"; }
   [[nodiscard]] const char* title() const override { return "Tensors"; }
   void draw(Ui& ui) override;
+  [[nodiscard]] std::string csv(const Ui& ui) const override;
 
  private:
   void follow(Ui& ui);
@@ -188,6 +190,7 @@ void TensorsPanel::row(Ui& ui, const view::TreeRow& row) {
   }
   ImGui::PopID();
   if (group) {
+    tip("Click: fold or unfold");
     ImGui::TableNextColumn();
     ImGui::TableNextColumn();
     text(c.faint, fmt::format("{}", row.inside));
@@ -361,6 +364,42 @@ void TensorsPanel::maps(Ui& ui, ImVec2 room) {
     ui.widgets.state("tensors/difference/max", view::number_text(most));
   }
   text(difference_error_.empty() ? c.quiet : c.warn, where);
+}
+
+/// The shown tensor's statistics and histogram; with none shown, the list of the file's tensors.
+std::string TensorsPanel::csv(const Ui& /*ui*/) const {
+  const auto scan = worker_.scan(0);
+  if (sources_[0] == nullptr || scan == nullptr || !scan->done() || scan->failed()) {
+    std::string all = "tensor,type,shape,file_offset,bytes\n";
+    for (std::size_t i = 0; file_ != nullptr && i < file_->tensors.size(); ++i) {
+      const format::TensorInfo& t = file_->tensors[i];
+      all += view::csv_line({t.name, dtype_info(t.dtype).name, format::shape_text(t.shape),
+                             fmt::format("{}", t.offset), fmt::format("{}", t.data.size())});
+    }
+    return file_ == nullptr ? std::string() : all;
+  }
+  std::string all = "tensor,what,from,to,value\n";
+  const auto add = [&](const char* what, const std::string& value) {
+    all += view::csv_line({sources_[0]->key, what, "", "", value});
+  };
+  add("mean", fmt::format("{:.9g}", scan->mean()));
+  add("deviation", fmt::format("{:.9g}", scan->deviation()));
+  add("l2", fmt::format("{:.9g}", scan->l2()));
+  add("min", fmt::format("{:.9g}", scan->min));
+  add("max", fmt::format("{:.9g}", scan->max));
+  add("nan", fmt::format("{}", scan->nan));
+  add("inf", fmt::format("{}", scan->inf));
+  add("zeros", fmt::format("{}", scan->zeros));
+  add("subnormal", fmt::format("{}", scan->subnormal));
+  const double step =
+      (double{scan->max} - double{scan->min}) / static_cast<double>(view::TensorScan::kBins);
+  for (std::size_t i = 0; i < view::TensorScan::kBins; ++i) {
+    const double from = double{scan->min} + step * static_cast<double>(i);
+    all +=
+        view::csv_line({sources_[0]->key, "histogram", fmt::format("{:.9g}", from),
+                        fmt::format("{:.9g}", from + step), fmt::format("{}", scan->histogram[i])});
+  }
+  return all;
 }
 
 void TensorsPanel::draw(Ui& ui) {

@@ -136,8 +136,11 @@ void TokensPanel::draw_chip(Ui& ui, int position, ImVec2 origin, float line_heig
     draw->AddRectFilled({min.x + round, max.y - px(ui, 2.0F)}, {min.x + round + length, max.y},
                         mix(fill, c.text, 0.45F));
   }
-  for (const view::TokenMatch& match : matches_) {
-    if (position >= match.first && position <= match.last) {
+  // The matches are in order: only those around the chip are looked at.
+  auto match = std::lower_bound(matches_.begin(), matches_.end(), position,
+                                [](const view::TokenMatch& one, int at) { return one.last < at; });
+  for (; match != matches_.end() && match->first <= position; ++match) {
+    if (position <= match->last) {
       draw->AddRect({min.x - 1.0F, min.y - 1.0F}, {max.x + 1.0F, max.y + 1.0F}, c.text, round, 0,
                     px(ui, 1.0F));
     }
@@ -184,6 +187,9 @@ void TokensPanel::chips(Ui& ui) {
   layout_.update(*ui.snapshot, tokenizer_of(ui),
                  {std::max(width, px(ui, 40.0F)), px(ui, 6.0F), px(ui, 1.0F), px(ui, 4.0F)},
                  [](const std::string& value) { return ImGui::CalcTextSize(value.c_str()).x; });
+  const ImVec2 window = ImGui::GetWindowPos();
+  ui.widgets.mark_rect("tokens/stream", window,
+                       {window.x + ImGui::GetWindowWidth(), window.y + ImGui::GetWindowHeight()});
   const ImVec2 origin = ImGui::GetCursorScreenPos();
   const float total = static_cast<float>(layout_.lines()) * line_height;
   ImGui::InvisibleButton("chips", {std::max(width, 1.0F), std::max(total, 1.0F)});
@@ -406,7 +412,10 @@ void TokensPanel::publish(Ui& ui) {
   ui.widgets.state("tokens/selected", fmt::format("{}", ui.shown_position()));
   if (s.version != text_version_) {
     text_.clear();
-    const int first = std::max(0, s.n_frames - std::max(s.n_generated, 0));
+    // A script reads the end of it; all of a long text would be decoded anew with every token.
+    constexpr int kMostTokens = 2048;
+    const int first =
+        std::max({0, s.n_frames - std::max(s.n_generated, 0), s.n_frames - kMostTokens});
     const tokenizer::Tokenizer* tokenizer = tokenizer_of(ui);
     for (int i = first; i < s.n_frames && tokenizer != nullptr; ++i) {
       text_ += tokenizer->decode(view::token_id(s, i));
@@ -424,6 +433,7 @@ void TokensPanel::draw(Ui& ui) {
   ImGui::SameLine(std::max(0.0F, right_edge() - ImGui::CalcTextSize(widest.c_str()).x));
   combo(ui, "tokens/color", "colour: ", ui.settings.token_color, kColorNames.data(),
         static_cast<int>(kColorNames.size()));
+  tip("What the colour of a token says; its bar says the same as a length");
   const bool with_card = ui.shown_frame() != nullptr;
   const float card_height = with_card ? ImGui::GetTextLineHeightWithSpacing() * 2.0F +
                                             button_size(ui, "X").y + px(ui, 14.0F)

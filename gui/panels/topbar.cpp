@@ -349,6 +349,11 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
                        tip(help);
                      }});
   };
+  ui.widgets.state("topbar/speed", fmt::format("{:.1f} tok/s", s.timing.decode_tok_s));
+  ui.widgets.state("topbar/memory",
+                   fmt::format("{} weights and caches, {} history, {} rows dropped",
+                               view::bytes_text(s.device_bytes), view::bytes_text(s.history_bytes),
+                               s.attention_dropped));
   if (s.timing.decode_tok_s > 0.0) {
     plain(
         4, "topbar/speed",

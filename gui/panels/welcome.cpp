@@ -24,7 +24,9 @@ constexpr std::array kHints{
 void centred(const ImVec2& start, float room, ImU32 color, std::string_view value) {
   const float width = ImGui::CalcTextSize(value.data(), value.data() + value.size()).x;
   ImGui::SetCursorPosX(start.x + std::max(0.0F, (room - width) / 2.0F));
+  ImGui::PushTextWrapPos(start.x + room);
   text(color, value);
+  ImGui::PopTextWrapPos();
 }
 
 void recent_files(Ui& ui, const ImVec2& start, float room) {

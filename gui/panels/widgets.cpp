@@ -258,6 +258,7 @@ bool search_field(Ui& ui, std::string_view id, std::string& value, const char* h
   const bool changed = ImGui::InputTextWithHint("##field", hint, &value);
   ImGui::PopID();
   ui.widgets.mark(id);
+  tip(hint);
   return changed;
 }
 

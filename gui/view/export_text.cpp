@@ -80,6 +80,18 @@ std::string diagnose_command(const session::Snapshot& snapshot) {
          fmt::format(" --tokens {}", snapshot.n_generated) + backend(snapshot);
 }
 
+std::string metadata_command(const session::Snapshot& snapshot) {
+  return snapshot.model == nullptr ? std::string()
+                                   : "layerscope-cli inspect " + shell_quoted(snapshot.model->path);
+}
+
+std::string inspect_command(const session::Snapshot& snapshot, std::string_view tensor) {
+  return snapshot.model == nullptr
+             ? std::string()
+             : metadata_command(snapshot) + (tensor.empty() ? std::string(" --tensors")
+                                                            : " --tensor " + shell_quoted(tensor));
+}
+
 std::string csv_line(std::initializer_list<std::string_view> fields) {
   std::string line;
   bool first = true;

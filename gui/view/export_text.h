@@ -19,6 +19,12 @@ std::string command_line(const session::Snapshot& snapshot);
 /// The same run under the checks: `layerscope-cli diagnose …`.
 std::string diagnose_command(const session::Snapshot& snapshot);
 
+/// What the Tensors tab shows of a weight: `layerscope-cli inspect MODEL --tensor NAME`; without a
+/// name the list of tensors.
+std::string inspect_command(const session::Snapshot& snapshot, std::string_view tensor);
+/// What the Model tab shows.
+std::string metadata_command(const session::Snapshot& snapshot);
+
 /// One CSV line (RFC 4180): fields with commas, quotes or line ends are quoted.
 std::string csv_line(std::initializer_list<std::string_view> fields);
 

@@ -137,6 +137,16 @@ std::vector<float> norm_profile(const capture::TokenFrame* frame, capture::Tap t
   return profile;
 }
 
+std::vector<float> ratio_profile(const std::vector<float>& now, const std::vector<float>& before) {
+  std::vector<float> ratio(now.size(), std::nanf(""));
+  for (std::size_t i = 0; i < std::min(now.size(), before.size()); ++i) {
+    if (before[i] > 0.0F) {
+      ratio[i] = now[i] / before[i];
+    }
+  }
+  return ratio;
+}
+
 NormShares norm_shares(const capture::TokenFrame* frame) {
   const std::vector<float> residual = norm_profile(frame, capture::Tap::kResidOut);
   const auto relative = [&residual](std::vector<float> part) {

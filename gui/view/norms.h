@@ -62,6 +62,9 @@ float norm_value(const capture::TapStats* stats);
 /// The frame's norms of `tap`, one per layer; NaN (a gap) where unknown.
 std::vector<float> norm_profile(const capture::TokenFrame* frame, capture::Tap tap);
 
+/// now[i] / before[i]; NaN (a gap) where either is unknown or `before` is 0.
+std::vector<float> ratio_profile(const std::vector<float>& now, const std::vector<float>& before);
+
 /// What the two blocks of each layer add, relative to the residual stream after it: the norms of
 /// attn_out and ffn_out over that of resid_out. NaN where unknown.
 struct NormShares {

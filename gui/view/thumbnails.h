@@ -19,8 +19,9 @@ namespace layerscope::gui::view {
 
 class Thumbnails {
  public:
-  /// Takes in new and changed frames, about `budget` probabilities at a time; true when up to date.
-  bool update(const session::Snapshot& snapshot, std::size_t budget = std::size_t{1} << 22U);
+  /// Takes in new and changed frames, about `budget` probabilities at a time (a million cost 4 ms
+  /// of one core); true when up to date.
+  bool update(const session::Snapshot& snapshot, std::size_t budget = std::size_t{1} << 20U);
 
   /// The atlas: row `layer`, column `head`, `side()` cells each. Range 0 … 1 (root of probability).
   [[nodiscard]] HeatmapData data() const;

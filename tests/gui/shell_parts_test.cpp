@@ -162,6 +162,27 @@ TEST(Browser, Arrange_FilterAndSort_FoldersFirst) {
   EXPECT_EQ(names(arrange(all, BrowserFilter::kFolders, BrowserSort::kName, false)), Names{"zoo"});
 }
 
+TEST(LayoutSizes, WholeBottom_TakesTheRoomBetweenTheBars_AndCanBeDraggedDown) {
+  LayoutSettings whole;
+  whole.bottom = kWholeBottom;
+  for (const ImVec2 size : {ImVec2{1600.0F, 1000.0F}, ImVec2{640.0F, 400.0F}}) {
+    const Layout l = compute_layout(size.x, size.y, 1.0F, whole);
+    EXPECT_EQ(l.centre.height, 0.0F);
+    EXPECT_FLOAT_EQ(l.bottom.y, l.top.bottom());
+    EXPECT_FLOAT_EQ(l.bottom.bottom(), l.status.y);
+  }
+  const LayoutSettings less =
+      drag_splitter(Splitter::kBottom, 0.0F, 400.0F, 1600.0F, 1000.0F, 1.0F, whole);
+  EXPECT_GT(compute_layout(1600.0F, 1000.0F, 1.0F, less).centre.height, 300.0F);
+}
+
+TEST(LayoutSizes, BelowTheSmallestSize_EveryColumnKeepsItsShare) {
+  const Layout l = compute_layout(1600.0F, 1000.0F, 2.5F, {});
+  EXPECT_GT(l.left.width, 450.0F);
+  EXPECT_GT(l.right.width, 450.0F);
+  EXPECT_GT(l.centre.width, 600.0F);
+}
+
 TEST(Browser, TypingAndCompletion_FindNames) {
   const std::vector<BrowserEntry> entries{
       {"alpha-1.gguf", false, 0, 0}, {"alpha-2.gguf", false, 0, 0}, {"Beta", true, 0, 0}};
@@ -173,9 +194,13 @@ TEST(Browser, TypingAndCompletion_FindNames) {
 }
 
 TEST(Browser, Fits_EnoughTightUnknown_SaysWhy) {
-  EXPECT_TRUE(fits_text(1000, 2000).starts_with("yes"));
-  EXPECT_TRUE(fits_text(1000, 1100).starts_with("no"));
-  EXPECT_TRUE(fits_text(1000, 0).starts_with("unknown"));
+  EXPECT_TRUE(fits_text(1000, 2000, 0).starts_with("yes"));
+  EXPECT_TRUE(fits_text(1000, 1100, 0).starts_with("no"));
+  EXPECT_TRUE(fits_text(1000, 0, 0).starts_with("unknown"));
+  // With a GPU its memory decides, whatever the host has.
+  EXPECT_EQ(fits_text(1000, 10, 4000), "yes: 1.00 kB of the GPU's 4.00 kB");
+  EXPECT_TRUE(fits_text(4000, 10000, 4000).starts_with("no"));
+  EXPECT_NE(fits_text(4000, 10000, 4000).find("--backend cpu: yes"), std::string::npos);
   EXPECT_GT(available_memory(), 0U);
 }
 

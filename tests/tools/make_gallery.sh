@@ -3,8 +3,8 @@
 #
 #   make_gallery.sh BUILD_DIR [OUT_DIR]        (default: assets/gallery)
 #
-# 1600×1000 is kept whole. Of 1024×640 and 3840×2160 (at twice the scale) the overview and the tensors
-# are kept, to show that nothing is cut off.
+# 1600×1000 is kept whole. Of 1024×640 the overview and the tensors are kept, of 3840×2160 (at twice
+# the scale) the overview, to show that nothing is cut off.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "${1:?BUILD_DIR}" && pwd)
@@ -24,6 +24,10 @@ for extra in "1024x640 1" "3840x2160 2"; do
   # shellcheck disable=SC2086
   tour $extra
   size=${extra% *}
-  for scene in overview tensors; do cp "$work/$size/$scene.png" "$out/$scene-$size.png"; done
+  for scene in overview tensors; do
+    if [ "$size/$scene" != 3840x2160/tensors ]; then
+      cp "$work/$size/$scene.png" "$out/$scene-$size.png"
+    fi
+  done
 done
 ls -l "$out"

@@ -7,6 +7,7 @@
 #include "gui/view/export_text.h"
 #include "gui/view/kv_view.h"
 #include "gui/view/lens_view.h"
+#include "gui/view/norms.h"
 #include "tests/gui/view/sample.h"
 
 namespace layerscope::gui::view {
@@ -118,6 +119,30 @@ TEST(Export, CommandLine_RepeatsTheRun) {
   EXPECT_EQ(diagnose_command(*s).find("layerscope-cli diagnose"), 0U);
   EXPECT_EQ(shell_quoted(""), "''");
   EXPECT_EQ(shell_quoted("a;b"), "'a;b'");
+}
+
+TEST(Export, Commands_OfFileAndTensor_NameThem) {
+  session::Snapshot s;
+  EXPECT_EQ(metadata_command(s), "");
+  EXPECT_EQ(inspect_command(s, "x"), "");
+  auto model = std::make_shared<session::ModelInfo>();
+  model->path = "/my models/a.gguf";
+  s.model = model;
+  EXPECT_EQ(metadata_command(s), "layerscope-cli inspect '/my models/a.gguf'");
+  EXPECT_EQ(inspect_command(s, ""), "layerscope-cli inspect '/my models/a.gguf' --tensors");
+  EXPECT_EQ(inspect_command(s, "blk.0.attn_q.weight"),
+            "layerscope-cli inspect '/my models/a.gguf' --tensor blk.0.attn_q.weight");
+}
+
+TEST(Norms, Ratio_HasGapsWhereEitherIsUnknown) {
+  const float nan = std::nanf("");
+  const std::vector<float> ratio =
+      ratio_profile({2.0F, nan, 3.0F, 4.0F, 5.0F}, {1.0F, 1.0F, 0.0F, nan});
+  ASSERT_EQ(ratio.size(), 5U);
+  EXPECT_EQ(ratio[0], 2.0F);
+  for (std::size_t i = 1; i < ratio.size(); ++i) {
+    EXPECT_TRUE(std::isnan(ratio[i])) << i;
+  }
 }
 
 TEST(Export, CsvFields_AreQuotedWhereTheyMust) {
