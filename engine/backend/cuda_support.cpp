@@ -20,6 +20,7 @@ std::string cuda_does_not_run(const model::Model& model) {
       {spec.no_rope_every != 0, "layers without RoPE"},
       {spec.rope_factor != 1.0, "a RoPE attention factor"},
       {spec.rope_scaling == model::RopeScaling::kLongRope, "LongRoPE"},
+      {spec.rope_scaling == model::RopeScaling::kDynamic, "dynamic RoPE scaling"},
       {spec.rope_base_windowed > 0.0, "two RoPE bases"},
       {spec.attention_cap > 0.0F, "soft-capped scores"},
       {spec.window > 0, "a sliding window"},
