@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -38,6 +39,17 @@ class Config {
       return static_cast<double>(*v);
     }
     const auto* v = std::get_if<double>(value);
+    return v != nullptr ? std::optional(*v) : std::nullopt;
+  }
+  [[nodiscard]] std::optional<std::vector<double>> numbers(std::string_view key) const {
+    const MetaValue* value = find(key);
+    if (value == nullptr) {
+      return std::nullopt;
+    }
+    if (const auto* v = std::get_if<std::vector<std::int64_t>>(value)) {
+      return std::vector<double>(v->begin(), v->end());
+    }
+    const auto* v = std::get_if<std::vector<double>>(value);
     return v != nullptr ? std::optional(*v) : std::nullopt;
   }
   [[nodiscard]] std::string text(std::string_view key) const {
@@ -169,16 +181,26 @@ class Keys {
     if (type.empty() || type == "default") {
       return {};
     }
-    if (type != "linear" && type != "yarn" && type != "llama3") {
+    if (type == "su") {  // its first name
+      type = "longrope";
+    }
+    if (type != "linear" && type != "dynamic" && type != "yarn" && type != "longrope" &&
+        type != "llama3") {
       return invalid_input(fmt::format(
           "'{}': config.json asks for RoPE scaling of type {}, which cannot be run from a model "
-          "folder (linear, yarn and llama3 can)",
+          "folder (linear, dynamic, yarn, longrope and llama3 can)",
           to_.path, format::quote_name(type)));
+    }
+    if (type != "longrope" && !config_.number(prefix + "factor")) {
+      return invalid_input(
+          fmt::format("'{}': config.json asks for RoPE scaling of type {} without a 'factor'",
+                      to_.path, format::quote_name(type)));
     }
     put("rope.scaling.type", "string", type);
     put_number("rope.scaling.factor", config_.first({prefix + "factor"}, 1.0));
-    const double original = config_.first({prefix + "original_max_position_embeddings"}, 0.0);
-    if (original > 0.0) {
+    const double original = config_.first(
+        {prefix + "original_max_position_embeddings", "original_max_position_embeddings"}, 0.0);
+    if (original > 0.0 && type != "dynamic") {  // that one looks at the whole context
       put_int("rope.scaling.original_context_length", original);
     }
     for (const auto& [hf, gguf] : {std::pair{"low_freq_factor", "rope.scaling.low_freq_factor"},
@@ -189,7 +211,70 @@ class Keys {
         put_number(gguf, *value);
       }
     }
+    if (type == "yarn") {
+      return add_yarn(prefix);
+    }
+    return type == "longrope" ? add_long_rope(prefix) : Status{};
+  }
+
+  /// What multiplies cosines and sines, where it is not the paper's own.
+  Status add_yarn(const std::string& prefix) {
+    if (!config_.flag(prefix + "truncate", true)) {
+      return invalid_input(fmt::format(
+          "'{}': config.json asks for YaRN with 'truncate' off, which cannot be run", to_.path));
+    }
+    const double factor = std::max(1.0, config_.first({prefix + "factor"}, 1.0));
+    const auto scale = [&](double m) { return 0.1 * m * std::log(factor) + 1.0; };
+    const auto given = config_.number(prefix + "attention_factor");
+    const auto m = config_.number(prefix + "mscale");
+    const auto all = config_.number(prefix + "mscale_all_dim");
+    if (given) {
+      put_number("rope.scaling.yarn_attn_factor", *given / scale(1.0));
+    } else if (m.value_or(0.0) != 0.0 && all.value_or(0.0) != 0.0) {
+      put_number("rope.scaling.yarn_attn_factor", scale(*m) / scale(*all) / scale(1.0));
+    }
     return {};
+  }
+
+  /// The divisors become the tensors in which GGUF keeps them (Ding et al. 2024; transformers,
+  /// `modeling_rope_utils.py`).
+  Status add_long_rope(const std::string& prefix) {
+    const double whole = config_.first({"max_position_embeddings"}, 0.0);
+    const double original = config_.first(
+        {prefix + "original_max_position_embeddings", "original_max_position_embeddings"}, whole);
+    const double factor =
+        config_.first({prefix + "factor"}, original > 0.0 ? whole / original : 1.0);
+    const double own = factor > 1.0 && original > 1.0
+                           ? std::sqrt(1.0 + std::log(factor) / std::log(original))
+                           : 1.0;
+    put_number("rope.scaling.attn_factor", config_.first({prefix + "attention_factor"}, own));
+    for (const auto& [key, tensor] : {std::pair{"long_factor", "rope_factors_long.weight"},
+                                      {"short_factor", "rope_factors_short.weight"}}) {
+      const auto divisors = config_.numbers(prefix + key);
+      if (!divisors || divisors->empty()) {
+        return invalid_input(
+            fmt::format("'{}': config.json asks for LongRoPE but its '{}' is no list of numbers",
+                        to_.path, prefix + key));
+      }
+      add_vector(tensor, prefix + key, *divisors);
+    }
+    return {};
+  }
+
+  void add_vector(const char* name, const std::string& source, const std::vector<double>& values) {
+    auto bytes = std::make_shared<std::vector<std::byte>>(values.size() * sizeof(float));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto value = static_cast<float>(values[i]);
+      std::memcpy(bytes->data() + i * sizeof value, &value, sizeof value);
+    }
+    format::TensorInfo tensor;
+    tensor.name = name;
+    tensor.source = "config.json: " + source;
+    tensor.shape = {values.size()};
+    tensor.n_elements = values.size();
+    tensor.data = *bytes;
+    to_.made.push_back(std::move(bytes));
+    to_.tensors.push_back(std::move(tensor));
   }
 
   Config config_;

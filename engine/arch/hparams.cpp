@@ -87,10 +87,12 @@ Status read_rope_scaling(const HparamReader& reader, DecoderSpec& spec) {
     spec.rope_scaling = RopeScaling::kLongRope;
   } else if (scaling == "llama3") {
     spec.rope_scaling = RopeScaling::kLlama3;
+  } else if (scaling == "dynamic") {
+    spec.rope_scaling = RopeScaling::kDynamic;
   } else if (scaling != "none") {
     return invalid_input(
-        fmt::format("{}: RoPE scaling of type '{}' is not supported (none, linear, yarn, longrope "
-                    "and llama3 are)",
+        fmt::format("{}: RoPE scaling of type '{}' is not supported (none, linear, dynamic, yarn, "
+                    "longrope and llama3 are)",
                     reader.file().path, scaling));
   }
   if (spec.rope_scaling == RopeScaling::kNone) {

@@ -79,8 +79,7 @@ void CpuBackend::Pass::prepare() {
                            inv_freq.size(), out.data() + t * rope_dim, spec_.rope_factor);
     }
   };
-  angles(spec_.long_rope(self_.context_) ? weights_.inv_freq_long : weights_.inv_freq,
-         buf_.cos_sin);
+  angles(weights_.frequencies(spec_, self_.context_), buf_.cos_sin);
   if (!weights_.inv_freq_windowed.empty()) {
     angles(weights_.inv_freq_windowed, buf_.cos_sin_windowed);
   }

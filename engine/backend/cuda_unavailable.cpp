@@ -1,10 +1,16 @@
-// Stands for the CUDA backend in builds without the toolkit.
+// Stands for the CUDA backend in builds without it.
 #include "engine/backend/cuda.h"
 #include "engine/backend/gpu_memory.h"
 
 namespace layerscope::backend {
 namespace {
-constexpr const char* kReason = "this build has no CUDA backend (no CUDA toolkit was found)";
+#ifdef LS_CUDA_SWITCHED_OFF
+constexpr const char* kReason =
+    "this build has no CUDA backend (it was switched off when the build was configured)";
+#else
+constexpr const char* kReason =
+    "this build has no CUDA backend (no CUDA toolkit was found when it was configured)";
+#endif
 }  // namespace
 
 std::vector<DeviceInfo> list_cuda_devices() { return {{"cuda", "", false, kReason}}; }

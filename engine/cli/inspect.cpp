@@ -164,6 +164,8 @@ std::string spec_text(const model::DecoderSpec& s) {
       fmt::format("Llama 3 scaling × {:g}", s.rope_divisor));
   add(s.rope_scaling == model::RopeScaling::kLongRope,
       fmt::format("LongRoPE beyond {} tokens", s.rope_original_context));
+  add(s.rope_scaling == model::RopeScaling::kDynamic,
+      fmt::format("dynamic × {:g} beyond {} tokens", s.rope_divisor, s.rope_original_context));
   add(s.no_rope_every > 0, fmt::format("every {}th layer without RoPE", s.no_rope_every));
   add(s.qk_norm != model::QkNorm::kNone, "QK-norm");
   add(!s.pre_norm, "no norm before the blocks");

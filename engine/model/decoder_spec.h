@@ -28,6 +28,7 @@ enum class RopeScaling : std::uint8_t {
   kYarn,      ///< between none and linear, by wavelength (Peng et al. 2023)
   kLongRope,  ///< divisors per pair from two tensors (Ding et al. 2024)
   kLlama3,    ///< between none and linear, by wavelength, as Llama 3.1's configuration says
+  kDynamic,   ///< a larger base for contexts beyond that of training ("dynamic NTK")
 };
 
 struct DecoderSpec {
@@ -60,7 +61,7 @@ struct DecoderSpec {
   double rope_base = 10000.0;
   RopeScaling rope_scaling = RopeScaling::kNone;
   double rope_divisor = 1.0;      ///< the scaling's factor
-  int rope_original_context = 0;  ///< of YaRN, LongRoPE and Llama 3: the context of pre-training
+  int rope_original_context = 0;  ///< the context of pre-training, where the scaling asks for it
   double rope_factor = 1.0;       ///< multiplies cosines and sines (YaRN, LongRoPE)
   double yarn_beta_fast = 32.0, yarn_beta_slow = 1.0;
   double llama3_low = 1.0, llama3_high = 4.0;  ///< frequency factors
@@ -108,9 +109,12 @@ struct DecoderSpec {
     return rope_pairing != kernels::RopePairing::kNone &&
            (no_rope_every == 0 || (layer + 1) % no_rope_every != 0);
   }
-  /// True when a context of so many slots uses LongRoPE's long divisors.
+  /// True when a context of so many slots has frequencies of its own: LongRoPE's long divisors, the
+  /// dynamic scaling's larger base.
   [[nodiscard]] bool long_rope(int context) const {
-    return rope_scaling == RopeScaling::kLongRope && context > rope_original_context;
+    const bool depends =
+        rope_scaling == RopeScaling::kLongRope || rope_scaling == RopeScaling::kDynamic;
+    return depends && context > rope_original_context;
   }
 };
 

@@ -48,4 +48,20 @@ std::vector<double> rope_frequencies(const DecoderSpec& spec, double base) {
   return f;
 }
 
+std::vector<double> Weights::frequencies(const DecoderSpec& spec, int context) const {
+  if (!spec.long_rope(context)) {
+    return inv_freq;
+  }
+  if (spec.rope_scaling == RopeScaling::kLongRope) {
+    return inv_freq_long;
+  }
+  // The base grows so that the slowest pair turns as far over the whole context as it did over the
+  // one of training (transformers, `modeling_rope_utils.py`, "dynamic").
+  const double stretch = spec.rope_divisor * context / spec.rope_original_context;
+  const double dim = spec.rope_dim;
+  const double power = dim > 2.0 ? dim / (dim - 2.0) : 1.0;
+  return rope_frequencies(spec,
+                          spec.rope_base * std::pow(stretch - (spec.rope_divisor - 1.0), power));
+}
+
 }  // namespace layerscope::model

@@ -54,13 +54,13 @@ struct Weights {
   std::vector<std::string> unread;  ///< Tensors of the file that this spec does not use.
 
   /// The frequencies of a layer in a run with so many slots.
-  [[nodiscard]] const std::vector<double>& frequencies(const DecoderSpec& spec, int layer,
-                                                       int context) const {
-    if (!inv_freq_windowed.empty() && spec.layer_windowed(layer)) {
-      return inv_freq_windowed;
-    }
-    return spec.long_rope(context) ? inv_freq_long : inv_freq;
+  [[nodiscard]] std::vector<double> frequencies(const DecoderSpec& spec, int layer,
+                                                int context) const {
+    const bool own = !inv_freq_windowed.empty() && spec.layer_windowed(layer);
+    return own ? inv_freq_windowed : frequencies(spec, context);
   }
+  /// Those of layers that have no base of their own.
+  [[nodiscard]] std::vector<double> frequencies(const DecoderSpec& spec, int context) const;
 };
 
 /// Finds every tensor of `spec` in `file` and checks shape and type. Errors (kInvalidInput) name

@@ -229,39 +229,4 @@ bool decode_vocabulary(std::string_view bytes, std::size_t most, tokenizer::Voca
   return r.complete();
 }
 
-std::string encode(const TensorAnswer& answer) {
-  WireWriter w;
-  const format::TensorStats& s = answer.stats;
-  w.text(answer.name);
-  w.text(answer.error);
-  for (const double value : {s.min, s.max, s.mean, s.std, s.l2}) {
-    w.put(value);
-  }
-  for (const std::uint64_t value : {s.count, s.nans, s.infs, s.zeros, s.subnormals}) {
-    w.put(value);
-  }
-  w.array(std::span(s.histogram));
-  w.put(static_cast<std::uint32_t>(answer.first.size()));
-  w.array(std::span(answer.first));
-  return w.take();
-}
-
-std::optional<TensorAnswer> decode_tensor(std::string_view bytes) {
-  WireReader r(bytes);
-  TensorAnswer answer;
-  format::TensorStats& s = answer.stats;
-  answer.name = r.text(kMostText);
-  answer.error = r.text(kMostText);
-  for (double* value : {&s.min, &s.max, &s.mean, &s.std, &s.l2}) {
-    *value = r.get<double>();
-  }
-  for (std::uint64_t* value : {&s.count, &s.nans, &s.infs, &s.zeros, &s.subnormals}) {
-    *value = r.get<std::uint64_t>();
-  }
-  r.array(std::span(s.histogram));
-  answer.first.resize(r.count(256, sizeof(float)));
-  r.array(std::span(answer.first));
-  return r.complete() ? std::optional(std::move(answer)) : std::nullopt;
-}
-
 }  // namespace layerscope::server

@@ -16,6 +16,8 @@ using session::Snapshot;
 constexpr std::size_t kMostText = std::size_t{512} << 10U;
 constexpr std::size_t kMostPrompt = std::size_t{1} << 20U;
 constexpr std::size_t kMostFaults = 64;
+constexpr std::size_t kMostBranches = 256;
+constexpr std::size_t kMostTail = 16;
 constexpr std::array<const char*, 4> kProgress{"", "loading", "evaluating the prompt",
                                                "diagnosing"};
 
@@ -33,6 +35,10 @@ enum class Kind : std::uint8_t {
   kSetFaults,
   kSetDiagnosis,
   kDiagnoseNow,
+  kInspectToken,
+  kInspectCache,
+  kSwitchBranch,
+  kDropBranch,
 };
 
 void put(WireWriter& w, const session::SamplerSettings& s) {
@@ -87,6 +93,48 @@ std::vector<std::string> get_texts(WireReader& r) {
   return texts;
 }
 
+void put_branches(WireWriter& w, const Snapshot& s) {
+  const std::size_t n = std::min(s.branches.size(), kMostBranches);
+  w.put(static_cast<std::uint32_t>(n));
+  const auto sent = std::span(s.branches).last(n);
+  for (const session::BranchInfo& b : sent) {
+    const int parent = b.parent < sent.front().id ? -1 : b.parent;
+    for (const int value : {b.id, b.n_tokens, b.fork, parent}) {
+      w.put(static_cast<std::int32_t>(value));
+    }
+    const std::size_t some = std::min(b.tail.size(), kMostTail);
+    w.put(static_cast<std::uint32_t>(some));
+    w.array(std::span(b.tail).first(some));
+  }
+  w.put(static_cast<std::int32_t>(s.undo_branch));
+  w.put(s.branch_bytes);
+}
+
+/// Identifiers ascend and parents are older, so that what follows them comes to an end.
+void get_branches(WireReader& r, Snapshot& s) {
+  int last = -1;
+  s.branches.resize(r.count(kMostBranches, 5 * sizeof(std::int32_t)));
+  for (session::BranchInfo& b : s.branches) {
+    for (int* value : {&b.id, &b.n_tokens, &b.fork}) {
+      *value = r.within<std::int32_t>(0, 1 << 30);
+    }
+    b.parent = r.get<std::int32_t>();
+    if (b.id <= last || b.parent < -1 || b.parent >= b.id) {
+      r.fail();
+    }
+    last = b.id;
+    b.tail.resize(r.count(kMostTail, sizeof(std::int32_t)));
+    r.array(std::span(b.tail));
+    if (std::any_of(b.tail.begin(), b.tail.end(), [&](std::int32_t id) {
+          return id < 0 || (s.model != nullptr && id >= s.model->vocab_rows);
+        })) {
+      r.fail();
+    }
+  }
+  s.undo_branch = r.within<std::int32_t>(-1, 1 << 30);
+  s.branch_bytes = r.get<std::uint64_t>();
+}
+
 /// Writes a command's number and fields; false for those that do not travel.
 struct Write {
   WireWriter& w;
@@ -126,6 +174,23 @@ struct Write {
     return true;
   }
   bool operator()(const session::DiagnoseNow&) const { return bare(Kind::kDiagnoseNow); }
+  bool operator()(const session::InspectToken& c) const {
+    kind(Kind::kInspectToken);
+    w.put(static_cast<std::int32_t>(c.position));
+    w.put(static_cast<std::int32_t>(c.lens_top));
+    return true;
+  }
+  bool operator()(const session::InspectCache& c) const {
+    kind(Kind::kInspectCache);
+    w.put(static_cast<std::int32_t>(c.layer));
+    w.put(static_cast<std::int32_t>(c.kv_head));
+    w.put(static_cast<std::int32_t>(c.slot));
+    return true;
+  }
+  bool operator()(const session::SwitchBranch& c) const {
+    return number(Kind::kSwitchBranch, c.id);
+  }
+  bool operator()(const session::DropBranch& c) const { return number(Kind::kDropBranch, c.id); }
   /// A worker opens no file for a window, and its jobs come by HTTP; heads are watched instead.
   template <typename Other>
   bool operator()(const Other&) const {
@@ -180,6 +245,23 @@ std::optional<Command> get_command(WireReader& r) {
     }
     case Kind::kDiagnoseNow:
       return session::DiagnoseNow{};
+    case Kind::kInspectToken: {
+      session::InspectToken c;
+      c.position = r.within<std::int32_t>(0, kMostNumber);
+      c.lens_top = r.within<std::int32_t>(0, static_cast<std::int32_t>(capture::kTopTokens));
+      return c;
+    }
+    case Kind::kInspectCache: {
+      session::InspectCache c;
+      for (int* value : {&c.layer, &c.kv_head, &c.slot}) {
+        *value = r.within<std::int32_t>(-1, kMostNumber);
+      }
+      return c;
+    }
+    case Kind::kSwitchBranch:
+      return session::SwitchBranch{r.within<std::int32_t>(0, kMostNumber)};
+    case Kind::kDropBranch:
+      return session::DropBranch{r.within<std::int32_t>(0, kMostNumber)};
   }
   return std::nullopt;
 }
@@ -285,6 +367,7 @@ std::string encode_state(const Snapshot& s, int n_frames, const StateExtra& extr
   put_texts(w, s.faults);
   w.put(static_cast<std::int32_t>(s.checks_run));
   w.put(static_cast<std::uint8_t>(s.diagnosed));
+  put_branches(w, s);
   w.put(s.error_serial);
   w.put(extra.acknowledged);
   w.put(static_cast<std::uint8_t>(extra.idle));
@@ -317,6 +400,7 @@ bool decode_state(std::string_view bytes, Snapshot& s, StateExtra& extra) {
   s.faults = get_texts(r);
   s.checks_run = r.within<std::int32_t>(0, 1 << 20);
   s.diagnosed = r.flag();
+  get_branches(r, s);
   s.error_serial = r.get<std::uint64_t>();
   extra.acknowledged = r.get<std::uint64_t>();
   extra.idle = r.flag();

@@ -58,7 +58,8 @@ Status RemoteSession::take(const Record& record) {
     return nonsense("no greeting");
   }
   const bool needs_model = type == ToWindow::kFrame || type == ToWindow::kRow ||
-                           type == ToWindow::kState || type == ToWindow::kPrompt;
+                           type == ToWindow::kState || type == ToWindow::kPrompt ||
+                           type == ToWindow::kPart;
   if (needs_model && state_.model == nullptr) {
     return nonsense("no model yet");
   }
@@ -80,6 +81,8 @@ Status RemoteSession::take(const Record& record) {
       if (!decode_prompt(record.payload, state_)) {
         return nonsense("prompt");
       }
+      state_.token_detail.reset();
+      state_.cache_view.reset();
       state_.session_serial += epoch_ * kEpoch;
       return {};
     }
@@ -92,8 +95,8 @@ Status RemoteSession::take(const Record& record) {
     }
     case ToWindow::kState:
       return take_state(record);
-    case ToWindow::kTensor:
-      return take_tensor(record);
+    case ToWindow::kPart:
+      return take_part(record);
     case ToWindow::kBye:
       return device_error("the worker ended the connection");
   }
@@ -123,6 +126,7 @@ Status RemoteSession::take_hello(const Record& record) {
     resume.last_serial = frames_.back()->serial - epoch_ * kEpoch;
   }
   key_ = hello->session_key;
+  parts_.clear();
   rows_.clear();
   const std::lock_guard lock(mutex_);
   link_.bytes_per_s_most = hello->bytes_per_second;
@@ -132,13 +136,23 @@ Status RemoteSession::take_hello(const Record& record) {
   if (watch_.layer >= 0) {
     push(ToWorker::kWatch, encode(watch_));
   }
+  if (token_wish_) {
+    push(*token_wish_);
+  }
+  if (cache_wish_) {
+    push(*cache_wish_);
+  }
   return {};
 }
 
 void RemoteSession::forget_all() {
   cut(0);
+  state_.token_detail.reset();
+  state_.cache_view.reset();
   const std::lock_guard lock(mutex_);
   tensors_.clear();
+  tensor_order_.clear();
+  tensor_bytes_ = 0;
 }
 
 Status RemoteSession::take_model(const Record& record) {
@@ -229,28 +243,6 @@ Status RemoteSession::take_row(const Record& record) {
   rows_changed_ = true;
   return kept_ > kMostKept ? Status(usage_error("the worker sent more than a window keeps (4 GiB)"))
                            : Status{};
-}
-
-Status RemoteSession::take_tensor(const Record& record) {
-  auto answer = decode_tensor(record.payload);
-  if (!answer) {
-    return nonsense("tensor");
-  }
-  auto report = std::make_shared<session::TensorReport>();
-  report->error = std::move(answer->error);
-  report->stats = answer->stats;
-  report->first = std::move(answer->first);
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = tensors_.find(answer->name);
-    if (found != tensors_.end()) {  // only what was asked for is kept
-      found->second = std::move(report);
-    }
-  }
-  if (options_.on_change) {
-    options_.on_change();
-  }
-  return {};
 }
 
 /// The watched head's rows as the map that the views fall back to: as far as they are complete.

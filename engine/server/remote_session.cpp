@@ -65,9 +65,22 @@ void RemoteSession::push(ToWorker type, std::string_view payload) {
   outgoing_.push_back(frame_record(static_cast<std::uint8_t>(type), payload));
 }
 
+/// Queues a command; nothing for one that does not travel.
+void RemoteSession::push(const session::Command& command) {
+  if (const auto payload = encode_command(sent_ + 1, command)) {
+    ++sent_;
+    push(ToWorker::kCommand, *payload);
+  }
+}
+
 void RemoteSession::send(session::Command command) {
   {
     const std::lock_guard lock(mutex_);
+    if (const auto* token = std::get_if<session::InspectToken>(&command)) {
+      token_wish_ = *token;
+    } else if (const auto* cache = std::get_if<session::InspectCache>(&command)) {
+      cache_wish_ = *cache;
+    }
     if (!synced_ || outgoing_.size() >= kMostOutgoing) {
       return;  // shown as not connected; acting on it later would surprise
     }
@@ -76,9 +89,8 @@ void RemoteSession::send(session::Command command) {
         watch_ = {head->layer, head->head};
         push(ToWorker::kWatch, encode(watch_));
       }
-    } else if (const auto payload = encode_command(sent_ + 1, command)) {
-      ++sent_;
-      push(ToWorker::kCommand, *payload);
+    } else {
+      push(command);
     }
   }
   socket_.interrupt(false);

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -47,6 +48,8 @@ class RemoteSession final : public session::SessionLink {
 
   /// Bytes of frames and rows that a window keeps of what a worker sends.
   static constexpr std::uint64_t kMostKept = std::uint64_t{4} << 30U;
+  /// Bytes of weight tensors; beyond it the first that came are dropped and asked for anew.
+  static constexpr std::uint64_t kMostTensorBytes = std::uint64_t{512} << 20U;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -62,7 +65,9 @@ class RemoteSession final : public session::SessionLink {
   Status take_frame(const Record& record);
   Status take_row(const Record& record);
   Status take_state(const Record& record);
-  Status take_tensor(const Record& record);
+  Status take_part(const Record& record);
+  Status take_view(const PartReader::View& view);
+  bool take_tensor(const std::string& bytes);
   void cut(std::size_t keep);
   void forget_all();
   void update_map();
@@ -70,6 +75,7 @@ class RemoteSession final : public session::SessionLink {
   void publish();
   void report(const Error& error, bool for_good);
   void push(ToWorker type, std::string_view payload);
+  void push(const session::Command& command);
   void count_bytes(std::size_t n);
 
   const RemoteOptions options_;
@@ -84,9 +90,16 @@ class RemoteSession final : public session::SessionLink {
   std::uint64_t sent_ = 0, acknowledged_ = 0;  ///< numbers of commands on this connection
   bool synced_ = false, idle_ = false, quitting_ = false, ended_ = false;
   std::map<std::string, std::shared_ptr<const session::TensorReport>> tensors_;
+  /// Tensors whose bytes are here, oldest first, and how many bytes that are.
+  std::deque<std::string> tensor_order_;
+  std::uint64_t tensor_bytes_ = 0;
+  /// The last views asked for: asked again after a reconnection, since panels ask once.
+  std::optional<session::InspectToken> token_wish_;
+  std::optional<session::InspectCache> cache_wish_;
 
   // The connection's thread only:
   session::Snapshot state_;
+  PartReader parts_;
   tokenizer::Vocab vocab_;
   std::shared_ptr<session::ModelInfo> arriving_;  ///< until its vocabulary is complete
   std::vector<std::shared_ptr<const capture::TokenFrame>> frames_;

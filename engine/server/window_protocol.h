@@ -1,4 +1,4 @@
-// The protocol between a window and a worker, version 1.
+// The protocol between a window and a worker, version 2.
 //
 // One TCP connection, made by `GET /session` with `Upgrade: layerscope-session/1` and the worker's
 // bearer token; after the answer 101 both sides send records (wire.h), little-endian.
@@ -13,11 +13,14 @@
 //   Prompt      the prompt and its tokens, whenever the session starts over.
 //   Findings    all findings of the run.
 //   State       everything else of the snapshot; commits what came before it.
-//   Tensor      statistics of one weight tensor, as asked for.
+//   Part        a piece of a view: something large that the window asked for (one token's tensors
+//   and
+//               logit lens, the cache's slots, a weight tensor). Between frames, a piece at a time.
 //   Bye         why the worker ends the connection.
 // Window → worker, at most 1 MiB each:
 //   Resume      session key and the last frame that the window still has. First, once.
-//   Command     a numbered command: those of session.h that neither open a file nor run a job.
+//   Command     a numbered command: those of session.h that neither open a file nor run a job. The
+//               views that some of them ask for come as parts.
 //   Watch       the head whose rows are wanted.
 //   WantTensor  a tensor by name.
 //   Ping        nothing; the worker's State, at least every 2 s, is the answer.
@@ -42,9 +45,14 @@
 namespace layerscope::server {
 
 inline constexpr const char* kWindowProtocol = "layerscope-session/1";
-inline constexpr std::uint32_t kWindowVersion = 1;
+inline constexpr std::uint32_t kWindowVersion = 2;
 inline constexpr std::size_t kMostFromWorker = std::size_t{8} << 20U;
 inline constexpr std::size_t kMostFromWindow = std::size_t{1} << 20U;
+inline constexpr std::size_t kPartBytes = std::size_t{128} << 10U;
+/// A whole view. Of a token's tensors the largest are left out, of a cache or a weight tensor that
+/// is larger only figures are sent.
+inline constexpr std::size_t kMostView = std::size_t{96} << 20U;
+inline constexpr std::size_t kMostViewValues = std::size_t{64} << 20U;
 
 enum class ToWindow : std::uint8_t {
   kHello = 1,
@@ -56,7 +64,7 @@ enum class ToWindow : std::uint8_t {
   kPrompt,
   kFindings,
   kState,
-  kTensor,
+  kPart,
   kBye,
 };
 enum class ToWorker : std::uint8_t { kResume = 1, kCommand, kWatch, kWantTensor, kPing };
@@ -97,6 +105,38 @@ struct TensorAnswer {
   std::string error;  ///< why there are no statistics
   format::TensorStats stats;
   std::vector<float> first;
+  std::string data;  ///< its bytes as in the file; empty: too large to be sent
+};
+
+enum class ViewKind : std::uint8_t { kToken = 1, kCache, kTensor };
+
+/// Cuts an encoded view into parts: kind, whether it is the first one, bytes of the whole, bytes.
+class PartWriter {
+ public:
+  PartWriter(ViewKind kind, std::string bytes) : kind_(kind), bytes_(std::move(bytes)) {}
+  [[nodiscard]] bool done() const { return at_ >= bytes_.size(); }
+  std::string next();
+
+ private:
+  ViewKind kind_;
+  std::string bytes_;  ///< never empty
+  std::size_t at_ = 0;
+};
+
+/// Puts parts together again. One view at a time: a first part drops what was begun.
+class PartReader {
+ public:
+  struct View {
+    ViewKind kind = ViewKind::kToken;
+    std::string bytes;
+  };
+  /// False: malformed. `view` is set when one is whole.
+  bool take(std::string_view part, std::optional<View>& view);
+  void clear() { begun_ = {}; }
+
+ private:
+  View begun_;
+  std::size_t total_ = 0;
 };
 
 /// Static texts of Progress::what; an index beyond them reads as the first, "".
@@ -107,6 +147,8 @@ std::string encode(const Resume& resume);
 std::string encode(const Watch& watch);
 std::string encode(const Row& row);
 std::string encode(const TensorAnswer& answer);
+std::string encode(const session::TokenDetail& detail);
+std::string encode(const session::CacheView& view);
 std::string encode_model(const session::ModelInfo& model);
 /// Pieces from `first` on, about `bytes` of them; `first` moves on.
 std::string encode_vocabulary(const tokenizer::Tokenizer& tokenizer, std::int32_t& first,
@@ -125,6 +167,11 @@ std::optional<Resume> decode_resume(std::string_view bytes);
 std::optional<Watch> decode_watch(std::string_view bytes);
 std::optional<NumberedCommand> decode_command(std::string_view bytes);
 std::optional<TensorAnswer> decode_tensor(std::string_view bytes);
+/// Checked against the model that they belong to.
+std::shared_ptr<session::TokenDetail> decode_detail(std::string_view bytes,
+                                                    const session::ModelInfo& model);
+std::shared_ptr<session::CacheView> decode_cache(std::string_view bytes,
+                                                 const session::ModelInfo& model);
 /// Model without its tokenizer; `vocab` gets what the vocabulary's records complete.
 std::shared_ptr<session::ModelInfo> decode_model(std::string_view bytes, tokenizer::Vocab& vocab);
 /// Appends pieces; false also where they do not continue `vocab` or exceed `most`.

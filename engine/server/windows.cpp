@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/base/log.h"
+#include "engine/server/view_sender.h"
 #include "engine/server/window_protocol.h"
 
 namespace layerscope::server {
@@ -26,7 +27,6 @@ constexpr std::chrono::milliseconds kQuick{10};   ///< while something is left t
 constexpr std::chrono::seconds kSilence{30};      ///< a window that says nothing is gone
 constexpr std::chrono::milliseconds kBetweenMaps{500};
 constexpr std::size_t kVocabularyBytes = std::size_t{256} << 10U;
-constexpr std::size_t kFirstValues = 16;
 
 std::uint64_t process_key() {
   std::random_device random;
@@ -46,6 +46,7 @@ class WindowLink {
         metrics_(metrics),
         rate_(rate),
         key_(key),
+        views_(session),
         event_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
   ~WindowLink() { ::close(event_); }
   WindowLink(const WindowLink&) = delete;
@@ -66,11 +67,11 @@ class WindowLink {
   bool receive();
   bool handle(const Record& record);
   bool resume(const Resume& wanted);
-  void answer_tensor(const std::string& name);
   void pump();
   void cut_to_match(const Snapshot& now);
   void send_frames(const Snapshot& now);
   void send_rows(const Snapshot& now);
+  void send_part(const Snapshot& now, bool idle);
   void send_state(const Snapshot& now, bool idle);
   [[nodiscard]] std::span<const float> row_of(const Snapshot& now, int position) const;
   bool send_row(const Snapshot& now, int position);
@@ -82,6 +83,7 @@ class WindowLink {
   Metrics& metrics_;
   const double rate_;  ///< bytes per second
   const std::uint64_t key_;
+  ViewSender views_;
   const int event_;
   std::atomic<bool> closed_{false};
 
@@ -98,6 +100,7 @@ class WindowLink {
   bool sent_idle_ = false;
   std::int32_t sent_permille_ = -1;
   int sent_frames_ = -1;               ///< in the last State
+  bool view_sent_ = false;             ///< a view is whole since the last State
   std::vector<std::uint64_t> frames_;  ///< serials of the frames that the window has
   Watch watch_;
   std::vector<std::uint64_t> rows_;  ///< serials of the watched rows that it has; 0: none
@@ -172,7 +175,9 @@ bool WindowLink::handle(const Record& record) {
       if (!command) {
         return false;
       }
-      session_.send(std::move(command->command));
+      if (!views_.take(command->command)) {
+        session_.send(std::move(command->command));
+      }
       acknowledged_ = command->number;
       return true;
     }
@@ -186,11 +191,8 @@ bool WindowLink::handle(const Record& record) {
     }
     case ToWorker::kWantTensor: {
       WireReader r(record.payload);
-      const std::string name = r.text(4096);
-      if (r.complete()) {
-        answer_tensor(name);
-      }
-      return r.complete();
+      std::string name = r.text(4096);
+      return r.complete() && views_.want_tensor(std::move(name));
     }
     case ToWorker::kPing:
       state_sent_ = {};  // answered by the next State
@@ -226,26 +228,6 @@ bool WindowLink::resume(const Resume& wanted) {
     send(ToWindow::kCut, w.take());
   }
   return !broken_;
-}
-
-void WindowLink::answer_tensor(const std::string& name) {
-  TensorAnswer answer;
-  answer.name = name;
-  const auto file = session_.snapshot()->model->file;
-  const format::TensorInfo* tensor = file->find_tensor(name);
-  if (tensor == nullptr) {
-    answer.error = "the worker's model has no such tensor";
-  } else if (auto stats = format::tensor_stats(*tensor); !stats.ok()) {
-    answer.error = stats.error().message;
-  } else {
-    answer.stats = stats.value();
-    auto first = format::decode_values(*tensor, 0,
-                                       std::min<std::uint64_t>(tensor->n_elements, kFirstValues));
-    if (first.ok()) {
-      answer.first = std::move(first).value();
-    }
-  }
-  send(ToWindow::kTensor, encode(answer));
 }
 
 /// Frames are only appended or cut at the end: an equal serial means that all before it are equal.
@@ -329,10 +311,19 @@ void WindowLink::send_rows(const Snapshot& now) {
   }
 }
 
+/// One part, so that frames and views share the connection.
+void WindowLink::send_part(const Snapshot& now, bool idle) {
+  const auto part = may_send() ? views_.next(now, idle) : std::nullopt;
+  if (part) {
+    send(ToWindow::kPart, *part);
+    view_sent_ = view_sent_ || views_.whole();
+  }
+}
+
 void WindowLink::send_state(const Snapshot& now, bool idle) {
   StateExtra extra;
   extra.acknowledged = acknowledged_;
-  extra.idle = idle && static_cast<int>(frames_.size()) == now.n_frames;
+  extra.idle = idle && static_cast<int>(frames_.size()) == now.n_frames && !views_.pending();
   extra.permille = std::clamp(session_.progress().permille.load(), -1, 1000);
   const auto texts = progress_texts();
   for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -342,7 +333,7 @@ void WindowLink::send_state(const Snapshot& now, bool idle) {
   }
   const bool same = now.version == sent_version_ && acknowledged_ == sent_acknowledged_ &&
                     extra.idle == sent_idle_ && extra.permille == sent_permille_ &&
-                    static_cast<int>(frames_.size()) == sent_frames_;
+                    static_cast<int>(frames_.size()) == sent_frames_ && !view_sent_;
   if (same && Clock::now() - state_sent_ < kBeat) {
     return;
   }
@@ -353,6 +344,7 @@ void WindowLink::send_state(const Snapshot& now, bool idle) {
   sent_idle_ = extra.idle;
   sent_permille_ = extra.permille;
   sent_frames_ = static_cast<int>(frames_.size());
+  view_sent_ = false;
 }
 
 void WindowLink::pump() {
@@ -375,8 +367,12 @@ void WindowLink::pump() {
     findings_serial_ = now->findings_serial;
     send(ToWindow::kFindings, encode_findings(now->findings, now->findings_serial));
   }
+  send_part(*now, idle);
   send_frames(*now);
   send_rows(*now);
+  while (views_.sending() && static_cast<int>(frames_.size()) == now->n_frames && may_send()) {
+    send_part(*now, idle);
+  }
   send_state(*now, idle);
   more_ = more_ || !sent_idle_;
 }

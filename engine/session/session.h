@@ -155,6 +155,9 @@ struct TensorReport {
   std::string error;  ///< why there are none
   format::TensorStats stats;
   std::vector<float> first;  ///< first values
+  std::string note;          ///< why `file` is missing although there are statistics
+  /// Holds this tensor alone, with its bytes; null: they are not here.
+  std::shared_ptr<const format::ModelFile> file;
 };
 
 /// What the window needs of a session, wherever it runs. Every function may be called from any

@@ -1,22 +1,19 @@
 // render_chat: a conversation in the model's own format, by its Jinja template.
 //
-// A template comes with the model file and is as little trusted as the rest of it. What is bounded:
-// its length, the number of {{ }} or {% %} blocks, each one's length and nesting, and the stack
-// (parsing and evaluation are recursive, so they run on a thread with a stack sized for it).
-// Templates can read nothing but the values given here: the engine has no access to files or the
-// network. What is NOT bounded, because the engine offers no hook: time and memory of a template
-// that loops over large ranges, and the recursion of a macro that calls itself without end.
+// A template comes with the model file and is as little trusted as the rest of it. Its length, the
+// number of {{ }} or {% %} blocks, each one's length and nesting are bounded first. It is then
+// rendered by run_isolated, since the engine offers no hook to bound the time and memory of a loop
+// over large ranges or the recursion of a macro that calls itself. It can read nothing but the
+// values given here.
 #include <fmt/format.h>
-#include <pthread.h>
 
 #include <algorithm>
-#include <exception>
-#include <functional>
 #include <minja/minja.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "engine/base/isolated.h"
 #include "engine/base/utf8.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -29,32 +26,12 @@ constexpr std::size_t kMaxTemplateBytes = 64U << 10U;
 constexpr std::size_t kMaxBlocks = 1000;
 constexpr std::size_t kMaxBlockBytes = 16U << 10U;
 constexpr int kMaxNesting = 64;
-/// Reserved, not used, unless a template needs it. The standard library's regular expressions, with
-/// which the engine finds the end of plain text, recurse once per character or so (25 MB for 128
-/// KB, measured).
-constexpr std::size_t kStackBytes = 128U << 20U;
-
-/// Runs `body` on a thread of its own with a large stack, and waits for it.
-Status run_with_large_stack(const std::function<void()>& body) {
-  pthread_attr_t attributes;
-  if (pthread_attr_init(&attributes) != 0) {
-    return internal_error("cannot prepare a thread for the chat template");
-  }
-  pthread_t thread;
-  const auto entry = [](void* argument) -> void* {
-    (*static_cast<const std::function<void()>*>(argument))();
-    return nullptr;
-  };
-  const bool started =
-      pthread_attr_setstacksize(&attributes, kStackBytes) == 0 &&
-      pthread_create(&thread, &attributes, entry, const_cast<std::function<void()>*>(&body)) == 0;
-  pthread_attr_destroy(&attributes);
-  if (!started) {
-    return internal_error("cannot start a thread for the chat template");
-  }
-  pthread_join(thread, nullptr);
-  return {};
-}
+/// The stack: the standard library's regular expressions, with which the engine finds the end of
+/// plain text, recurse once per character or so (25 MB for 128 KB, measured).
+constexpr IsolatedLimits kLimits{.time = std::chrono::milliseconds(5000),
+                                 .memory = std::uint64_t{256} << 20U,
+                                 .output = std::uint64_t{16} << 20U,
+                                 .stack = std::size_t{128} << 20U};
 
 /// Checks one block's length and nesting; brackets inside strings count too, which only errs on the
 /// safe side.
@@ -138,20 +115,13 @@ Result<std::string> render_chat(const Tokenizer& tokenizer, std::span<const Chat
       {"bos_token", std::string(tokenizer.piece(tokenizer.bos()))},
       {"eos_token", std::string(tokenizer.piece(tokenizer.eos()))},
   };
-  std::string text;
-  std::string failure;
-  LS_CHECK(run_with_large_stack([&] {
-    try {
-      text = render(tokenizer.chat_template(), values);
-    } catch (const std::exception& error) {
-      failure = error.what();
-    } catch (...) {
-      failure = "unknown error";
-    }
-  }));
-  if (!failure.empty()) {
-    return invalid_input(fmt::format("the model's chat template fails: {}", first_line(failure)));
+  auto rendered = run_isolated(
+      kLimits, [&]() -> Result<std::string> { return render(tokenizer.chat_template(), values); });
+  if (!rendered.ok()) {
+    return Error{rendered.error().code, fmt::format("the model's chat template fails: {}",
+                                                    first_line(rendered.error().message))};
   }
+  std::string text = std::move(rendered).value();
   // Many templates write BOS themselves. Where the tokenizer adds it, one of the two is enough.
   const std::string_view bos = tokenizer.piece(tokenizer.bos());
   if (tokenizer.adds_bos() && !bos.empty() && text.starts_with(bos)) {

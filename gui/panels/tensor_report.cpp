@@ -50,6 +50,7 @@ void tensor_report(Ui& ui, const format::TensorInfo& tensor) {
   const FontScope font(ui.fonts.mono, 0.9F);
   ImGui::PushTextWrapPos();
   text(c.quiet, "first values  " + first);
+  text(c.quiet, answer->note);
   ImGui::PopTextWrapPos();
 }
 

@@ -42,6 +42,7 @@ class TensorsPanel final : public Panel {
  private:
   void follow(Ui& ui);
   TensorSource::Ptr find(Ui& ui, const std::string& key) const;
+  bool coming(Ui& ui, const std::string& key) const;
   void show(Ui& ui, const std::string& key);
   void list(Ui& ui);
   void row(Ui& ui, const view::TreeRow& row);
@@ -66,7 +67,7 @@ class TensorsPanel final : public Panel {
   TensorDetail detail_;
 };
 
-TensorSource::Ptr TensorsPanel::find(Ui& /*ui*/, const std::string& key) const {
+TensorSource::Ptr TensorsPanel::find(Ui& ui, const std::string& key) const {
   if (key.starts_with("tap/")) {
     for (std::size_t i = 0; taps_ != nullptr && i < taps_->pass.tensors.size(); ++i) {
       const capture::FullTensor& t = taps_->pass.tensors[i];
@@ -77,7 +78,20 @@ TensorSource::Ptr TensorsPanel::find(Ui& /*ui*/, const std::string& key) const {
     return nullptr;
   }
   const format::TensorInfo* tensor = file_ != nullptr ? file_->find_tensor(key) : nullptr;
-  return tensor != nullptr && !elsewhere(*tensor) ? TensorSource::weight(file_, *tensor) : nullptr;
+  if (tensor == nullptr || !elsewhere(*tensor)) {
+    return tensor != nullptr ? TensorSource::weight(file_, *tensor) : nullptr;
+  }
+  const auto answer = ui.session != nullptr ? ui.session->tensor(key) : nullptr;
+  return answer != nullptr && answer->file != nullptr
+             ? TensorSource::weight(answer->file, answer->file->tensors.front())
+             : nullptr;
+}
+
+/// Whether a tensor of another machine is asked for and not here yet.
+bool TensorsPanel::coming(Ui& ui, const std::string& key) const {
+  const format::TensorInfo* tensor = file_ != nullptr ? file_->find_tensor(key) : nullptr;
+  return tensor != nullptr && elsewhere(*tensor) && ui.session != nullptr &&
+         ui.session->tensor(key) == nullptr;
 }
 
 /// Takes over the model, the captured token and the shared selection.
@@ -120,6 +134,8 @@ void TensorsPanel::follow(Ui& ui) {
     look_.picked = -1;
   }
   const std::string second = sources_[1] != nullptr ? sources_[1]->key : std::string();
+  // A tensor of another machine is looked for until it has come.
+  renew = renew || (sources_[0] == nullptr && !key_.empty() && !key_.starts_with("tap/"));
   if (other || renew || second != second_key_) {
     const auto before = sources_[0];
     sources_[0] = find(ui, key_);
@@ -133,7 +149,7 @@ void TensorsPanel::follow(Ui& ui) {
       } else {
         difference_error_ = difference.error().message;
       }
-    } else if (!second_key_.empty() && sources_[1] == nullptr) {
+    } else if (!second_key_.empty() && sources_[1] == nullptr && !coming(ui, second_key_)) {
       second_key_.clear();
     }
     const auto& now = sources_[0];

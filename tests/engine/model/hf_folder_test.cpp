@@ -72,9 +72,9 @@ TEST(HfModel, BrokenConfigurations_GetOneSentenceEach) {
        },
        "quantised by 'gptq'"},
       {[](auto& c) {
-         c["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 2.0}};
+         c["rope_scaling"] = {{"rope_type", "spiral"}, {"factor", 2.0}};
        },
-       "RoPE scaling of type 'dynamic'"},
+       "RoPE scaling of type 'spiral'"},
       {[](auto& c) { c["hidden_size"] = 32; }, "has shape"},
       {[](auto& c) { c["num_hidden_layers"] = 4; }, "is missing"},
       {[](auto& c) { c["num_hidden_layers"] = -1; }, "'qwen2.block_count' is -1"},

@@ -96,7 +96,11 @@ TEST(Protocol, Commands_ThatTravel_ComeBack) {
       session::SetCapture{{capture::Tier::kAttention, 0, 5, 1U}},
       session::SetFaults{{"rope:off"}},
       session::SetDiagnosis{false, 8},
-      session::DiagnoseNow{}};
+      session::DiagnoseNow{},
+      session::InspectToken{5, 8},
+      session::InspectCache{1, 2, -1},
+      session::SwitchBranch{3},
+      session::DropBranch{4}};
   std::uint64_t number = 0;
   for (const session::Command& command : all) {
     const auto bytes = encode_command(++number, command);
@@ -153,6 +157,149 @@ TEST(Protocol, State_ComesBack) {
   EXPECT_EQ(back.prompt_ids, s.prompt_ids);
   EXPECT_EQ(got.acknowledged, 4U);
   EXPECT_STREQ(progress_texts()[got.what], "evaluating the prompt");
+}
+
+TEST(Protocol, Branches_ComeBack_StrangeTreesAreRefused) {
+  session::Snapshot s;
+  s.branches = {{2, 9, 4, -1, {1, 2}}, {5, 8, 3, 2, {}}};
+  s.undo_branch = 5;
+  s.branch_bytes = 99;
+  session::Snapshot back;
+  StateExtra extra;
+  ASSERT_TRUE(decode_state(encode_state(s, 0, {}), back, extra));
+  ASSERT_EQ(back.branches.size(), 2U);
+  EXPECT_EQ(back.branches[0].tail, (std::vector<std::int32_t>{1, 2}));
+  EXPECT_EQ(back.branches[1].parent, 2);
+  EXPECT_EQ(back.undo_branch, 5);
+  EXPECT_EQ(back.branch_bytes, 99U);
+  for (const auto& [id, parent] : {std::pair{2, -1}, {1, -1}, {5, 5}, {5, 7}}) {
+    s.branches[1].id = id;  // twice, descending, its own parent, a younger parent
+    s.branches[1].parent = parent;
+    EXPECT_FALSE(decode_state(encode_state(s, 0, {}), back, extra)) << id << " " << parent;
+  }
+}
+
+session::TokenDetail small_detail() {
+  session::TokenDetail detail;
+  detail.position = 5;
+  detail.id = 4;
+  detail.serial = 77;
+  detail.eval_ms = 1.5;
+  detail.pass.first_position = 5;
+  detail.pass.taps.resize(3 * capture::kNumTaps);
+  detail.pass.taps[7].absmax = 4.5F;
+  detail.pass.tensors = {{capture::Tap::kQ, 1, {1, 3, 2}, {1, 2, 3, 4, 5, NAN}},
+                         {capture::Tap::kLogits, -1, {1, 2}, {7, -INFINITY}}};
+  detail.lens = {{-1, {{3, 1.5F, 0.5F}}, 2.0F, 0.25F, 6}, {1, {}, 0.0F, 0.0F, -1}};
+  return detail;
+}
+
+session::CacheView small_cache() {
+  session::CacheView view;
+  view.stats = {2, 1, 4, 16, 3, 4, {}};
+  view.stats.slots.resize(8);
+  view.stats.slots[5] = {1.5F, 2.5F, 3, false};
+  view.layer = 1;
+  view.slot = 3;
+  view.key = {1, 2, 3, 4};
+  view.value = {5, 6, 7, 8};
+  view.last_serial = 12;
+  return view;
+}
+
+TEST(Protocol, Views_ComeBackBitForBit) {
+  const session::ModelInfo model = small_model();
+  const session::TokenDetail detail = small_detail();
+  const auto token = decode_detail(encode(detail), model);
+  ASSERT_NE(token, nullptr);
+  EXPECT_EQ(token->serial, 77U);
+  EXPECT_EQ(token->pass.taps[7].absmax, 4.5F);
+  ASSERT_EQ(token->pass.tensors.size(), 2U);
+  EXPECT_EQ(token->pass.tensors[0].shape, detail.pass.tensors[0].shape);
+  EXPECT_TRUE(std::isnan(token->pass.tensors[0].values[5]));
+  EXPECT_EQ(token->pass.tensors[1].values, detail.pass.tensors[1].values);
+  ASSERT_EQ(token->lens.size(), 2U);
+  EXPECT_EQ(token->lens[0].top[0].logit, 1.5F);
+  EXPECT_EQ(token->lens[0].final_rank, 6);
+  const auto cache = decode_cache(encode(small_cache()), model);
+  ASSERT_NE(cache, nullptr);
+  EXPECT_EQ(cache->stats.at(1, 0, 1).v_l2, 2.5F);
+  EXPECT_EQ(cache->stats.at(1, 0, 1).non_finite, 3);
+  EXPECT_FALSE(cache->stats.at(1, 0, 1).zero);
+  EXPECT_EQ(cache->value, (std::vector<float>{5, 6, 7, 8}));
+}
+
+TEST(Protocol, ViewsOfAnotherModel_Refused) {
+  session::ModelInfo model = small_model();
+  model.n_layers = 1;
+  EXPECT_EQ(decode_detail(encode(small_detail()), model), nullptr);
+  EXPECT_EQ(decode_cache(encode(small_cache()), model), nullptr);
+  session::TokenDetail detail = small_detail();
+  detail.pass.tensors[0].shape = {1, 3, 4};  // more than its values
+  EXPECT_EQ(decode_detail(encode(detail), small_model()), nullptr);
+  detail.pass.tensors[0].shape = {std::int64_t{1} << 62, 4};
+  EXPECT_EQ(decode_detail(encode(detail), small_model()), nullptr);
+  detail = small_detail();
+  detail.lens[0].top[0].id = 10;  // beyond the vocabulary
+  EXPECT_EQ(decode_detail(encode(detail), small_model()), nullptr);
+  session::CacheView cache = small_cache();
+  cache.slot = 4;
+  EXPECT_EQ(decode_cache(encode(cache), small_model()), nullptr);
+}
+
+TEST(Protocol, TokenLargerThanAView_KeepsTheSmallTensors) {
+  session::TokenDetail detail = small_detail();
+  capture::FullTensor large{capture::Tap::kAttnScores, 0, {1, 1, 0}, {}};
+  large.values.resize(kMostViewValues / sizeof(float));
+  large.shape[2] = static_cast<std::int64_t>(large.values.size());
+  detail.pass.tensors.insert(detail.pass.tensors.begin() + 1, std::move(large));
+  const std::string bytes = encode(detail);
+  EXPECT_LT(bytes.size(), 10000U);
+  const auto back = decode_detail(bytes, small_model());
+  ASSERT_NE(back, nullptr);
+  ASSERT_EQ(back->pass.tensors.size(), 2U);
+  EXPECT_EQ(back->pass.tensors[1].tap, capture::Tap::kLogits);
+}
+
+TEST(Protocol, Parts_MakeTheWhole_StrangeOnesAreRefused) {
+  for (const std::size_t size : {std::size_t{1}, kPartBytes, kPartBytes + 1, 3 * kPartBytes}) {
+    std::string bytes(size, 'x');
+    bytes.back() = 'y';
+    PartWriter writer(ViewKind::kCache, bytes);
+    PartReader reader;
+    std::optional<PartReader::View> view;
+    std::size_t parts = 0;
+    while (!writer.done()) {
+      ASSERT_FALSE(view.has_value());
+      ASSERT_TRUE(reader.take(writer.next(), view));
+      ++parts;
+    }
+    ASSERT_TRUE(view.has_value());
+    EXPECT_EQ(view->kind, ViewKind::kCache);
+    EXPECT_EQ(view->bytes, bytes);
+    EXPECT_EQ(parts, (size + kPartBytes - 1) / kPartBytes);
+  }
+  const auto part = [](int kind, bool first, std::uint32_t total, std::string_view bytes) {
+    WireWriter w;
+    w.put(static_cast<std::uint8_t>(kind));
+    w.put(static_cast<std::uint8_t>(first));
+    w.put(total);
+    w.array(std::span(bytes));
+    return w.take();
+  };
+  std::optional<PartReader::View> view;
+  for (const std::string& bad :
+       {part(0, true, 2, "x"), part(4, true, 2, "x"), part(1, false, 2, "x"), part(1, true, 0, "x"),
+        part(1, true, 2, ""), part(1, true, 2, "xyz"),
+        part(1, true, std::uint32_t{kMostView} + 1, "x"), std::string("x"), std::string()}) {
+    EXPECT_FALSE(PartReader().take(bad, view));
+  }
+  PartReader reader;
+  ASSERT_TRUE(reader.take(part(1, true, 3, "a"), view));
+  EXPECT_FALSE(reader.take(part(2, false, 3, "b"), view)) << "another kind";
+  EXPECT_FALSE(reader.take(part(1, false, 4, "b"), view)) << "another size";
+  ASSERT_TRUE(reader.take(part(3, true, 2, "cd"), view)) << "a new one drops the old";
+  EXPECT_EQ(view->bytes, "cd");
 }
 
 TEST(Protocol, Findings_ComeBack) {
@@ -212,6 +359,20 @@ void decode_all(std::string_view bytes) {
   (void)decode_watch(bytes);
   (void)decode_command(bytes);
   (void)decode_tensor(bytes);
+  if (const auto detail = decode_detail(bytes, model)) {
+    for (const capture::FullTensor& tensor : detail->pass.tensors) {
+      std::size_t n = 1;
+      for (const std::int64_t dimension : tensor.shape) {
+        n *= static_cast<std::size_t>(dimension);
+      }
+      EXPECT_EQ(tensor.values.size(), n);
+    }
+  }
+  if (const auto cache = decode_cache(bytes, model)) {
+    const capture::CacheStats& stats = cache->stats;
+    EXPECT_EQ(stats.slots.size(),
+              static_cast<std::size_t>(stats.n_layers * stats.n_kv_heads * stats.n_slots));
+  }
   (void)decode_model(bytes, vocab);
   vocab = {};
   (void)decode_vocabulary(bytes, 10, vocab);
@@ -231,6 +392,7 @@ TEST(Protocol, MutatedRecords_AreRefusedOrSane) {
   session::Snapshot s;
   s.prompt_ids = {1, 2, 3};
   s.faults = {"a", "b"};
+  s.branches = {{2, 9, 4, -1, {1, 2}}};
   TensorAnswer tensor;
   tensor.name = "t";
   tensor.first = {1.0F};
@@ -239,6 +401,8 @@ TEST(Protocol, MutatedRecords_AreRefusedOrSane) {
                                        encode_state(s, 3, {}),
                                        encode_prompt(s),
                                        encode(tensor),
+                                       encode(small_detail()),
+                                       encode(small_cache()),
                                        encode(Row{1, 1, 3, 7, {0.1F, 0.2F, 0.3F, 0.4F}}),
                                        encode(Resume{1, 2, 3, true}),
                                        *encode_command(1, session::SetFaults{{"x", "y"}}),

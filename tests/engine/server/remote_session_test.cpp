@@ -143,6 +143,165 @@ TEST(RemoteSession, Model_IsDescribed_TensorsOnDemand) {
   EXPECT_FALSE(remote->tensor("no such tensor")->error.empty());
 }
 
+/// The panel's own question: asked once, then waited for.
+std::shared_ptr<const session::TokenDetail> inspect(session::SessionLink& link, int position,
+                                                    int lens) {
+  after(link, session::InspectToken{position, lens});
+  return link.snapshot()->token_detail;
+}
+
+TEST(RemoteSession, Views_TokenLensCacheAndWeights_AreThoseOfALocalSession) {
+  const auto worker = make_worker();
+  const auto remote = attach(worker->endpoint());
+  ASSERT_TRUE(eventually([&] { return remote->idle(); }));
+  play(*remote);
+  session::Session local{session::SessionOptions{}};
+  after(local, session::LoadModel{testing::demo_model()});
+  play(local);
+  const int position = local.snapshot()->n_frames - 2;
+  const auto a = inspect(local, position, 8);
+  const auto b = inspect(*remote, position, 8);
+  ASSERT_NE(b, nullptr);
+  EXPECT_EQ(b->error, "");
+  EXPECT_EQ(b->position, position);
+  EXPECT_EQ(b->serial, remote->snapshot()->frame(position)->serial) << "fresh, as panels ask";
+  ASSERT_EQ(a->pass.tensors.size(), b->pass.tensors.size());
+  ASSERT_GT(b->pass.tensors.size(), 50U);
+  for (std::size_t i = 0; i < a->pass.tensors.size(); ++i) {
+    EXPECT_EQ(a->pass.tensors[i].tap, b->pass.tensors[i].tap);
+    EXPECT_EQ(a->pass.tensors[i].layer, b->pass.tensors[i].layer);
+    EXPECT_EQ(a->pass.tensors[i].shape, b->pass.tensors[i].shape);
+    ASSERT_EQ(a->pass.tensors[i].values, b->pass.tensors[i].values) << i;
+  }
+  ASSERT_EQ(a->lens.size(), b->lens.size());
+  for (std::size_t i = 0; i < a->lens.size(); ++i) {
+    ASSERT_EQ(a->lens[i].top.size(), 8U);
+    EXPECT_EQ(a->lens[i].top[7].logit, b->lens[i].top[7].logit);
+    EXPECT_EQ(a->lens[i].final_rank, b->lens[i].final_rank);
+  }
+  for (session::SessionLink* link : {static_cast<session::SessionLink*>(&local),
+                                     static_cast<session::SessionLink*>(remote.get())}) {
+    after(*link, session::Rewind{position});
+    after(*link, session::InspectCache{1, 0, position + 1});
+  }
+  const auto x = local.snapshot()->cache_view;
+  const auto y = remote->snapshot()->cache_view;
+  ASSERT_NE(y, nullptr);
+  EXPECT_EQ(x->stats.kv_len, y->stats.kv_len);
+  ASSERT_EQ(x->stats.n_slots, position + 2) << "one slot is stale";
+  ASSERT_EQ(x->stats.slots.size(), y->stats.slots.size());
+  for (std::size_t i = 0; i < x->stats.slots.size(); ++i) {
+    EXPECT_EQ(x->stats.slots[i].k_l2, y->stats.slots[i].k_l2);
+    EXPECT_EQ(x->stats.slots[i].zero, y->stats.slots[i].zero);
+  }
+  EXPECT_EQ(y->slot, position + 1);
+  ASSERT_FALSE(y->key.empty());
+  EXPECT_EQ(x->key, y->key);
+  EXPECT_EQ(x->value, y->value);
+  const auto here = testing::load(testing::demo_model());
+  for (const char* name : {"blk.0.attn_q.weight", "output_norm.weight"}) {
+    ASSERT_TRUE(eventually([&] { return remote->tensor(name) != nullptr; }));
+    const auto report = remote->tensor(name);
+    ASSERT_NE(report->file, nullptr);
+    const format::TensorInfo& there = report->file->tensors.front();
+    const format::TensorInfo& ours = *here->file->find_tensor(name);
+    ASSERT_EQ(there.data.size(), ours.data.size());
+    EXPECT_TRUE(std::equal(ours.data.begin(), ours.data.end(), there.data.begin()));
+    EXPECT_EQ(there.offset, ours.offset);
+  }
+}
+
+TEST(RemoteSession, ViewsThatCannotBe_AreAnsweredWithASentence) {
+  const auto worker = make_worker();
+  const auto remote = attach(worker->endpoint());
+  ASSERT_TRUE(eventually([&] { return remote->idle(); }));
+  play(*remote);
+  const auto detail = inspect(*remote, 5000, 0);
+  ASSERT_NE(detail, nullptr);
+  EXPECT_NE(detail->error.find("no token at position 5000"), std::string::npos);
+}
+
+TEST(RemoteSession, TwoWindows_AskForDifferentTokens_EachGetsItsOwn) {
+  const auto worker = make_worker();
+  const auto one = attach(worker->endpoint());
+  const auto two = attach(worker->endpoint());
+  ASSERT_TRUE(eventually([&] { return one->idle() && two->idle(); }));
+  play(*one);
+  const auto shows = [](const RemoteSession& window, int position) {
+    const auto detail = window.snapshot()->token_detail;
+    return detail != nullptr && detail->position == position && detail->error.empty();
+  };
+  for (int i = 0; i < 10; ++i) {
+    one->send(session::InspectToken{i, 0});
+    two->send(session::InspectToken{10 - i, 4});
+    ASSERT_TRUE(eventually([&] { return shows(*one, i) && shows(*two, 10 - i); })) << i;
+  }
+}
+
+TEST(RemoteSession, AskedWhileAway_IsAnsweredAfterTheReconnection) {
+  auto worker = make_worker();
+  const std::string endpoint = worker->endpoint();
+  const auto remote = attach(endpoint);
+  ASSERT_TRUE(eventually([&] { return remote->idle(); }));
+  play(*remote);
+  worker.reset();
+  ASSERT_TRUE(eventually([&] { return !remote->link().connected; }));
+  remote->send(session::InspectToken{3, 4});
+  remote->send(session::InspectCache{0, 0, 0});
+  worker = make_worker(parse_url(endpoint).value().port);
+  ASSERT_TRUE(eventually([&] {
+    const auto s = remote->snapshot();
+    return s->token_detail != nullptr && s->cache_view != nullptr;
+  }));
+  EXPECT_FALSE(remote->snapshot()->token_detail->error.empty()) << "another process: no token 3";
+}
+
+TEST(RemoteSession, ViewsWhileGenerating_StayBelowTheBound_AndFramesGoOn) {
+  const auto worker = make_worker(0, 0.5);
+  const auto remote = attach(worker->endpoint());
+  ASSERT_TRUE(eventually([&] { return remote->idle(); }));
+  after(*remote, session::SetPrompt{"zzz", false});
+  const std::uint64_t before = remote->link().bytes_total;
+  const auto start = Clock::now();
+  remote->send(session::Run{400});
+  ASSERT_TRUE(eventually([&] { return remote->snapshot()->n_frames > 4; }));
+  int views = 0;
+  std::shared_ptr<const session::TokenDetail> last;
+  const int frames = remote->snapshot()->n_frames;
+  while (Clock::now() - start < seconds(3)) {
+    remote->send(session::InspectToken{2, 4});
+    std::this_thread::sleep_for(milliseconds(20));
+    const auto now = remote->snapshot()->token_detail;
+    views += now != last ? 1 : 0;
+    last = now;
+  }
+  const double took = std::chrono::duration<double>(Clock::now() - start).count();
+  const auto bytes = static_cast<double>(remote->link().bytes_total - before);
+  EXPECT_GT(views, 2);
+  EXPECT_GT(remote->snapshot()->n_frames, frames + 4);
+  EXPECT_LT(bytes, (took + 0.6) * 0.5 * 1048576.0);
+}
+
+TEST(RemoteSession, Branches_TravelAndAreSwitched) {
+  const auto worker = make_worker();
+  const auto remote = attach(worker->endpoint());
+  ASSERT_TRUE(eventually([&] { return remote->idle(); }));
+  play(*remote);
+  const auto before = remote->snapshot();
+  const int n = before->n_frames;
+  const std::int32_t last = before->frame(n - 1)->id;
+  after(*remote, session::Rewind{n - 4});
+  after(*remote, session::ForceToken{5});
+  ASSERT_EQ(remote->snapshot()->branches.size(), 1U);
+  EXPECT_EQ(remote->snapshot()->frame(n - 3)->id, 5);
+  after(*remote, session::SwitchBranch{remote->snapshot()->branches[0].id});
+  ASSERT_EQ(remote->snapshot()->n_frames, n);
+  EXPECT_EQ(remote->snapshot()->frame(n - 1)->id, last);
+  EXPECT_TRUE(remote->snapshot()->error.empty()) << remote->snapshot()->error;
+  after(*remote, session::DropBranch{remote->snapshot()->branches.at(0).id});
+  EXPECT_TRUE(remote->snapshot()->branches.empty());
+}
+
 TEST(RemoteSession, Commands_RewindForceFaultsAndFindings) {
   const auto worker = make_worker();
   const auto remote = attach(worker->endpoint());

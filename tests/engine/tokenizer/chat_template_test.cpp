@@ -97,6 +97,33 @@ TEST(RenderChat, DeepButAcceptedTemplates_DoNotOverflowTheStack) {
   EXPECT_EQ(render("{#" + std::string(65000, 'a') + "#}").value(), "");
 }
 
+TEST(RenderChat, EndlessTemplates_AreEndedWithASentence) {
+  struct Case {
+    const char* source;
+    const char* fragment;
+  };
+  const char* loops =
+      "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
+  for (const Case& each :
+       {Case{"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "endless recursion"},
+        Case{loops, "needs more than 5 s"},
+        Case{"{{ range(1000000000) | length }}", "needs more than"},
+        Case{"{% set ns = namespace(s='x') %}{% for i in range(60) %}"
+             "{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
+             "needs more than 256 MiB"},
+        Case{"{% for i in range(300000) %}0123456789012345678901234567890123456789"
+             "01234567890123456789{% endfor %}",
+             "gives more than 16384 KiB"}}) {
+    const auto text = render(each.source);
+    ASSERT_FALSE(text.ok()) << each.source;
+    EXPECT_EQ(text.error().code, ErrorCode::kInvalidInput);
+    EXPECT_NE(text.error().message.find("the model's chat template fails: "), std::string::npos);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they are slower and larger
+    EXPECT_NE(text.error().message.find(each.fragment), std::string::npos) << text.error().message;
+#endif
+  }
+}
+
 std::string read(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   EXPECT_TRUE(file.good()) << path;

@@ -9,6 +9,7 @@ expected.json: per family and text the ids, with the post-processor's tokens.
 """
 import json
 import random
+import unicodedata
 
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers, processors, trainers)
@@ -45,7 +46,12 @@ BYTE_LEVEL = {
         pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated")]),
     "starcoder": pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True), GPT2_LIKE]),
+    "gptneox": GPT2_LIKE,
+    "command-r": pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True), GPT2_LIKE]),
+    "stablelm2": split(QWEN2),
 }
+NORMALISED = ("qwen2", "gptneox", "command-r")
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. It's 1999, isn't it? They'll say we've won.",
     "def main(argc: int) -> None:\n    for i in range(argc):\n        print(i * 100)\n",
@@ -85,7 +91,7 @@ def specials():
 def byte_level(name, pre):
     tokenizer = Tokenizer(models.BPE(ignore_merges=name in ("llama3", "tekken")))
     tokenizer.pre_tokenizer = pre
-    if name == "qwen2":
+    if name in NORMALISED:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(
@@ -131,7 +137,8 @@ def main():
     made = {name: byte_level(name, pre) for name, pre in BYTE_LEVEL.items()}
     made.update({name: spm_like(name) for name in ("llama2", "gemma", "mistral")})
     texts = TEXTS + list(random_texts())
-    expected = {"texts": texts, "ids": {}}
+    expected = {"texts": texts, "ids": {},
+                "composed": [unicodedata.is_normalized("NFC", text) for text in texts]}
     for name, tokenizer in made.items():
         with open(name + ".json", "w", encoding="utf-8") as file:
             json.dump(json.loads(tokenizer.to_str()), file, ensure_ascii=False, separators=(",", ":"))

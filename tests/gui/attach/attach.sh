@@ -41,7 +41,7 @@ grep ': ' "$tmp/out" | grep -v "$tmp" >"$tmp/local"
 sed 's/@WHERE@/remote/' "$here/play.script" >"$tmp/remote.script"
 window "$tmp/remote.script" --attach "$url" --token-file "$tmp/token"
 grep ': ' "$tmp/out" | grep -v "$tmp" >"$tmp/remote"
-[ "$(wc -l <"$tmp/local")" -ge 18 ] || fail "the script printed too little: $(cat "$tmp/local")"
+[ "$(wc -l <"$tmp/local")" -ge 30 ] || fail "the script printed too little: $(cat "$tmp/local")"
 diff "$tmp/local" "$tmp/remote" || fail "the attached window differs from the local one"
 
 # By hand, with the token typed in; the session outlives the window.
