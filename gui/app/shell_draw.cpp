@@ -85,7 +85,8 @@ void Shell::draw_regions(float width, float height) {
   ImGui::SetNextWindowPos({0.0F, 0.0F});
   ImGui::SetNextWindowSize({width, height});
   ImGui::PushStyleVar(ImGuiStyleVar_WindowPadding, {0.0F, 0.0F});
-  ImGui::Begin("shell", nullptr, kFixed | kStill);
+  // The frame was cleared to its colour: filling it again costs a pass over every pixel.
+  ImGui::Begin("shell", nullptr, kFixed | kStill | ImGuiWindowFlags_NoBackground);
   ImGui::PopStyleVar();
   draw_region("top", layout.top, Place::kTop, 0, {12.0F, 4.0F});
   if (layout.centre.height >= 1.0F) {  // else the bottom tabs have all the room
