@@ -45,12 +45,16 @@ std::string tensor_name(int pass, const capture::FullTensor& tensor) {
 
 }  // namespace
 
+std::string metadata_sha256(const format::ModelFile& file) {
+  return sha256_hex(metadata_text(file));
+}
+
 compare::TraceModel trace_model(const model::Model& model) {
   const model::DecoderSpec& spec = model.spec;
   compare::TraceModel m;
   m.name = model.name();
   m.architecture = spec.architecture;
-  m.metadata_sha256 = sha256_hex(metadata_text(*model.file));
+  m.metadata_sha256 = metadata_sha256(*model.file);
   m.quantization = model.quantization();
   m.n_layers = spec.n_layers;
   m.n_heads = spec.n_heads;

@@ -36,7 +36,7 @@ bool is_long(const Command& command) {
          std::holds_alternative<RequestHeadMap>(command) ||
          std::holds_alternative<InspectToken>(command) ||
          std::holds_alternative<InspectCache>(command) ||
-         std::holds_alternative<DiagnoseNow>(command);
+         std::holds_alternative<MakeTrace>(command) || std::holds_alternative<DiagnoseNow>(command);
 }
 
 }  // namespace
@@ -268,6 +268,7 @@ Status Session::Worker::load(const std::string& path) {
       break;
     }
   }
+  state_.unit_roundoff = generator_->backend().rounding().operation;
   state_.context = generator_->backend().context();
   state_.device_bytes = model->weight_bytes() + generator_->backend().cache_bytes();
   state_.prompt.clear();

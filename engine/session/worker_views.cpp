@@ -34,6 +34,7 @@ void Session::Worker::forget_views() {
   state_.head_map.reset();
   state_.token_detail.reset();
   state_.cache_view.reset();
+  state_.trace.reset();
   branches_.clear();
   state_.undo_branch = -1;
 }
