@@ -17,6 +17,7 @@
 
 #include "engine/server/remote_session.h"
 #include "engine/server/token.h"
+#include "engine/session/trace_session.h"
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
@@ -97,6 +98,9 @@ class Application {
   Status start_graphics(const StoredState& stored);
   void start_session();
   Status attach(const RemoteChoice& choice);
+  void open_trace(const std::string& path);
+  void follow_trace();
+  void leave();
   void follow_requests(const ShellRequests& requests);
   Status start_script();
   Result<bool> advance();
@@ -124,6 +128,8 @@ class Application {
   OffscreenTarget* offscreen_ = nullptr;  ///< target_, when offscreen
   std::unique_ptr<Renderer> renderer_;
   std::unique_ptr<session::SessionLink> session_;
+  std::unique_ptr<session::SessionLink> parked_;    ///< the live session behind a recording
+  std::unique_ptr<session::TraceSession> reading_;  ///< a trace that is not shown yet
   std::unique_ptr<Shell> shell_;
   std::unique_ptr<ScriptDriver> script_;
   std::unique_ptr<Task> task_;
@@ -235,13 +241,56 @@ Status Application::attach(const RemoteChoice& choice) {
   return {};
 }
 
+/// Reads a trace beside the present session, which stays until that has gone well.
+void Application::open_trace(const std::string& path) {
+  session::TraceSessionOptions options;
+  options.path = path;
+  options.model_path = shell_->compared().model().path;
+  const auto& model = shell_->ui().snapshot->model;
+  options.reader.tokenizer = model != nullptr ? model->tokenizer : nullptr;
+  options.on_change = [this] { platform_->wake(); };
+  reading_ = std::make_unique<session::TraceSession>(std::move(options));
+}
+
+void Application::follow_trace() {
+  if (reading_ == nullptr || !reading_->opened()) {
+    return;
+  }
+  if (reading_->reader() == nullptr) {
+    shell_->notify(reading_->snapshot()->error);
+    reading_.reset();
+    return;
+  }
+  shell_->set_session(*reading_);
+  const session::LinkState link = session_->link();
+  if (!link.remote && !link.recording) {
+    parked_ = std::move(session_);
+  }
+  session_ = std::move(reading_);
+}
+
+/// From a worker or a recording back to the session of this process.
+void Application::leave() {
+  if (parked_ == nullptr) {
+    start_session();
+    return;
+  }
+  shell_->set_session(*parked_);
+  session_ = std::move(parked_);
+}
+
 void Application::follow_requests(const ShellRequests& requests) {
+  if (!requests.open_trace.empty()) {
+    open_trace(requests.open_trace);
+  }
+  follow_trace();
   if (requests.attach) {
     if (const Status status = attach(*requests.attach); !status.ok()) {
       shell_->notify(status.error().message);
     }
-  } else if (requests.detach && session_->link().remote) {
-    start_session();
+  } else if (const session::LinkState link = session_->link();
+             requests.detach && (link.remote || link.recording)) {
+    leave();
     if (!requests.open_path.empty()) {
       shell_->load(requests.open_path);
     }
@@ -301,7 +350,8 @@ void Application::restyle() {
 }
 
 bool Application::idle() const {
-  return session_->idle() && shell_->ui().snapshot->version == session_->snapshot()->version;
+  return reading_ == nullptr && session_->idle() && shell_->compared().settled() &&
+         shell_->ui().snapshot == shell_->compared().snapshot();
 }
 
 Status Application::resize(int width, int height) {
