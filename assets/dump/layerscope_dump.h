@@ -128,8 +128,13 @@ class Dump {
   };
 
   std::string place(const char* tap, int layer) const {
-    const std::string pass = "p" + std::to_string(passes_.empty() ? 0 : passes_.size() - 1) + ".";
-    return layer < 0 ? pass + tap : pass + "l" + std::to_string(layer) + "." + tap;
+    std::string name = "p";
+    name += std::to_string(passes_.empty() ? 0 : passes_.size() - 1) + ".";
+    if (layer >= 0) {
+      name += "l";
+      name += std::to_string(layer) + ".";
+    }
+    return name + tap;
   }
 
   bool copy(void* to, const void* from, std::size_t bytes) {
@@ -150,7 +155,8 @@ class Dump {
   static std::string numbers(const List& list) {
     std::string text = "[";
     for (const auto& value : list) {
-      text += (text.size() > 1 ? "," : "") + std::to_string(value);
+      text += text.size() > 1 ? "," : "";
+      text += std::to_string(value);
     }
     return text + "]";
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "engine/session/compared_session.h"
 #include "engine/session/trace_export.h"
@@ -18,10 +19,17 @@ using namespace session;  // NOLINT: the test is about this namespace
 
 constexpr const char* kPrompt = "Write a haiku about rain. Use the word seven.";
 
+SessionOptions on_cpu() {
+  SessionOptions options;
+  options.backend = "cpu";
+  options.threads = 2;
+  return options;
+}
+
 /// A session of the demo behind a ComparedSession, driven as the window does.
 class Compared {
  public:
-  Compared() : live({"cpu", 2}), session([] {}) {
+  Compared() : live(on_cpu()), session([] {}) {
     session.set_candidate(live);
     run(LoadModel{demo_model()});
     session.set_model({demo_model(), "cpu", 2, 0});
@@ -54,7 +62,7 @@ class Compared {
 /// The prompt and three tokens as a trace with every tensor, with faults.
 std::string recorded(const std::string& folder, const std::vector<std::string>& faults,
                      const char* prompt = kPrompt) {
-  Session session({"cpu", 2});
+  Session session(on_cpu());
   for (const Command& command :
        std::vector<Command>{LoadModel{demo_model()}, SetFaults{faults}, SetPrompt{prompt, true},
                             Step{3}, MakeTrace{}}) {
@@ -245,7 +253,7 @@ TEST(ComparedSession, Mistakes_AreSentences_AndTheSessionStays) {
   c.session.set_side(Side::kDifference);
   EXPECT_EQ(c.session.side(), Side::kA) << "there is no reference to show";
   // A trace of another model.
-  Session other({"cpu", 2});
+  Session other(on_cpu());
   other.send(LoadModel{golden("llama", "model.gguf")});
   other.send(SetTokens{{1, 2, 3, 4}});
   other.send(MakeTrace{});

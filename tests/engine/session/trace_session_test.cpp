@@ -2,9 +2,11 @@
 // and what it does not hold is said.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "engine/compare/registry.h"
 #include "engine/session/session.h"
@@ -48,10 +50,17 @@ std::unique_ptr<TraceSession> opened(const std::string& path, std::uint64_t budg
   return trace;
 }
 
+SessionOptions on_cpu() {
+  SessionOptions options;
+  options.backend = "cpu";
+  options.threads = 2;
+  return options;
+}
+
 /// A live session of the demo: a prompt and six tokens.
 class Live {
  public:
-  Live() : session({"cpu", 2}) {
+  Live() : session(on_cpu()) {
     after(session, LoadModel{demo_model()});
     after(session, SetPrompt{"Write a haiku about rain. Use the word seven.", true});
     after(session, Step{6});
