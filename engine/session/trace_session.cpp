@@ -158,6 +158,10 @@ Status TraceSession::open(const std::stop_token& stop) {
   state_.prompt_ids.assign(
       trace->ids.begin(),
       trace->ids.begin() + static_cast<std::ptrdiff_t>(std::min(n_prompt, trace->ids.size())));
+  if (state_.prompt.empty() && state_.model->tokenizer != nullptr) {
+    state_.prompt = state_.model->tokenizer->decode(state_.prompt_ids, true);
+  }
+  state_.fed_text = state_.prompt;
   state_.faults = trace->faults;
   state_.findings = trace->findings;
   state_.findings_serial = 1;

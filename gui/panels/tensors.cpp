@@ -411,10 +411,10 @@ void TensorsPanel::draw(Ui& ui) {
   ui.widgets.state("tensors/taps",
                    fmt::format("{}", taps_ != nullptr ? taps_->pass.tensors.size() : 0));
   ui.widgets.state("tensors/busy", worker_.busy() ? "yes" : "no");
+  const auto& recording = ui.snapshot->recording;
+  const std::string missing = recording != nullptr ? recording->tensors : std::string();
+  ui.widgets.state("tensors/missing", missing);
   if (file_ == nullptr && taps_ == nullptr) {
-    const auto& recording = ui.snapshot->recording;
-    const std::string missing = recording != nullptr ? recording->tensors : std::string();
-    ui.widgets.state("tensors/missing", missing);
     if (!missing.empty()) {
       empty_state(ui, "tensors", "No tensors", missing);
       return;
@@ -445,8 +445,10 @@ void TensorsPanel::draw(Ui& ui) {
       empty_state(
           ui, "tensors/detail",
           key_.starts_with("tap/") ? "That tap was not captured here" : "No tensor selected",
-          "Click a row: its values as a map, its statistics, histogram and exact values "
-          "then stand here. Right-click a second one to compare.");
+          missing.empty()
+              ? "Click a row: its values as a map, its statistics, histogram and exact values "
+                "then stand here. Right-click a second one to compare."
+              : missing);
     }
     ImGui::EndChild();
     return;

@@ -19,9 +19,11 @@ using namespace session;  // NOLINT: the test is about this namespace
 
 constexpr const char* kPrompt = "Write a haiku about rain. Use the word seven.";
 
-SessionOptions on_cpu() {
+/// On the CPU, or where LS_TEST_BACKEND says: the comparisons pass on a GPU too.
+SessionOptions test_options() {
+  const char* backend = std::getenv("LS_TEST_BACKEND");
   SessionOptions options;
-  options.backend = "cpu";
+  options.backend = backend != nullptr ? backend : "cpu";
   options.threads = 2;
   return options;
 }
@@ -29,10 +31,10 @@ SessionOptions on_cpu() {
 /// A session of the demo behind a ComparedSession, driven as the window does.
 class Compared {
  public:
-  Compared() : live(on_cpu()), session([] {}) {
+  Compared() : live(test_options()), session([] {}) {
     session.set_candidate(live);
     run(LoadModel{demo_model()});
-    session.set_model({demo_model(), "cpu", 2, 0});
+    session.set_model({demo_model(), "auto", 2, 0});
   }
   std::shared_ptr<const Snapshot> run(Command command) {
     session.send(std::move(command));
@@ -62,7 +64,7 @@ class Compared {
 /// The prompt and three tokens as a trace with every tensor, with faults.
 std::string recorded(const std::string& folder, const std::vector<std::string>& faults,
                      const char* prompt = kPrompt) {
-  Session session(on_cpu());
+  Session session(test_options());
   for (const Command& command :
        std::vector<Command>{LoadModel{demo_model()}, SetFaults{faults}, SetPrompt{prompt, true},
                             Step{3}, MakeTrace{}}) {
@@ -253,7 +255,7 @@ TEST(ComparedSession, Mistakes_AreSentences_AndTheSessionStays) {
   c.session.set_side(Side::kDifference);
   EXPECT_EQ(c.session.side(), Side::kA) << "there is no reference to show";
   // A trace of another model.
-  Session other(on_cpu());
+  Session other(test_options());
   other.send(LoadModel{golden("llama", "model.gguf")});
   other.send(SetTokens{{1, 2, 3, 4}});
   other.send(MakeTrace{});
