@@ -279,8 +279,8 @@ bool ComparedSession::settled() const {
 
 ComparedSession::Details ComparedSession::details(int position) {
   Details found;
-  const auto look = [position](SessionLink& link, std::uint64_t& asked)
-      -> std::shared_ptr<const TokenDetail> {
+  const auto look = [position](SessionLink& link,
+                               std::uint64_t& asked) -> std::shared_ptr<const TokenDetail> {
     const auto s = link.snapshot();
     const capture::TokenFrame* frame = s->frame(position);
     if (frame == nullptr) {

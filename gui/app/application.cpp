@@ -42,6 +42,9 @@ constexpr double kAfterUpdate = 0.15;  ///< the same after a change of the sessi
 constexpr double kIdleWait = 0.5;
 constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
 
+/// Serials of the frames of one opened trace.
+constexpr std::uint64_t kTraceSerials = std::uint64_t{1} << 34U;
+
 /// The demo model beside the program (a build, an installation) or in the working folder.
 std::string find_demo() {
   namespace fs = std::filesystem;
@@ -130,6 +133,7 @@ class Application {
   std::unique_ptr<session::SessionLink> session_;
   std::unique_ptr<session::SessionLink> parked_;    ///< the live session behind a recording
   std::unique_ptr<session::TraceSession> reading_;  ///< a trace that is not shown yet
+  std::uint64_t traces_opened_ = 0;
   std::unique_ptr<Shell> shell_;
   std::unique_ptr<ScriptDriver> script_;
   std::unique_ptr<Task> task_;
@@ -142,6 +146,10 @@ class Application {
 };
 
 Status Application::start() {
+  if (options_.exit_after >= 0 && session::opens_as_trace(options_.model)) {
+    return usage_error(fmt::format(
+        "--exit-after generates tokens, but {} is a recording; give its model", options_.model));
+  }
   StoredState stored;
   if (!options_.unattended() || options_.settings) {
     settings_path_ = settings_path();
@@ -245,6 +253,8 @@ Status Application::attach(const RemoteChoice& choice) {
 void Application::open_trace(const std::string& path) {
   session::TraceSessionOptions options;
   options.path = path;
+  // Panels tell sessions apart by their serials.
+  options.reader.serial_base = kTraceSerials * ++traces_opened_;
   options.model_path = shell_->compared().model().path;
   const auto& model = shell_->ui().snapshot->model;
   options.reader.tokenizer = model != nullptr ? model->tokenizer : nullptr;

@@ -140,6 +140,13 @@ void Shell::follow_session() {
       compared_.set_model({seen_model_->path, snapshot.backend});
     }
   }
+  if (snapshot.session_serial != seen_session_ && compared_.side() == session::Side::kA) {
+    seen_session_ = snapshot.session_serial;
+    if (snapshot.fed_text.empty() && !snapshot.prompt.empty()) {  // tokens were fed, not a text
+      ui_.prompt_text = snapshot.prompt;
+      ui_.prompt_chat = false;
+    }
+  }
   if (prompt_wanted_ && has_model(ui_)) {
     prompt_wanted_ = false;
     ui_.send(session::SetPrompt{wanted_prompt_, wanted_chat_});

@@ -123,6 +123,7 @@ class Shell {
   std::string wanted_tab_;   ///< to be opened by the next frame
   bool notice_of_session_ = false;
   std::uint64_t seen_error_ = 0;
+  std::uint64_t seen_session_ = 0;
   std::shared_ptr<const session::ModelInfo> seen_model_;
   std::string wanted_prompt_;
   bool wanted_chat_ = false;

@@ -137,8 +137,9 @@ void ComparePanel::actions(Ui& ui) {
   const bool tokens_differ = r != nullptr && r->comparison.tokens.has_value();
   const bool no_tokens = compared.stage() == CompareStage::kNoTokens;
   const bool live = compared.candidate()->recording == nullptr && has_model(ui);
-  if ((tokens_differ || no_tokens) && live) {
-    if (button(ui, "compare/feed", "Feed B's tokens here", Look::kPrimary,
+  if ((tokens_differ || no_tokens || compared.stale()) && live) {
+    if (button(ui, "compare/feed", "Feed B's tokens here",
+               compared.stale() ? Look::kPlain : Look::kPrimary,
                "Evaluates the reference's token ids in this session and compares",
                !compared.busy())) {
       compared.feed_reference_tokens();

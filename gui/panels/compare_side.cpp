@@ -78,6 +78,12 @@ void draw_compare_side(Ui& ui, const CompareDrawing& drawing) {
     ImGui::PopTextWrapPos();
     return;
   }
+  if (drawing.map.hi <= 0.0F) {
+    ImGui::NewLine();
+    text(c.good, "No block adds any error: the residual streams are the same, bit for bit.");
+    ui.widgets.mark("compare/no error");
+    return;
+  }
   subtitle(ui, fmt::format("relative, {:.1e} … {:.1e}", drawing.map.lo, drawing.map.hi));
   const float room = ImGui::GetContentRegionAvail().y;
   const float plot_height = std::clamp(room * 0.36F, px(ui, 56.0F), px(ui, 150.0F));
