@@ -287,10 +287,11 @@ ComparedSession::Details ComparedSession::details(int position) {
       return nullptr;
     }
     const TokenDetail* detail = s->token_detail.get();
-    if (detail != nullptr && detail->position == position && detail->serial == frame->serial) {
+    if (detail != nullptr && detail->position == position &&
+        (detail->serial == frame->serial || !detail->error.empty())) {
       return s->token_detail;
     }
-    if (asked != frame->serial) {
+    if (asked != frame->serial || link.idle()) {
       asked = frame->serial;
       link.send(InspectToken{position, 0});
     }

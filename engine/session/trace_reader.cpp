@@ -356,6 +356,22 @@ void TraceReader::finish_pass(int pass, Making& making) const {
   making.has_rows.clear();
 }
 
+/// Heads that a row of the tap is made of; 0: it is not.
+int TraceReader::heads_of(Tap tap) const {
+  switch (tap) {
+    case Tap::kQ:
+    case Tap::kQRope:
+    case Tap::kAttnContext:
+      return n_heads_;
+    case Tap::kK:
+    case Tap::kKRope:
+    case Tap::kV:
+      return model_->n_kv_heads;
+    default:
+      return 0;
+  }
+}
+
 TokenDetail TraceReader::detail(int position, std::uint64_t serial) const {
   TokenDetail detail;
   detail.position = position;
@@ -383,15 +399,22 @@ TokenDetail TraceReader::detail(int position, std::uint64_t serial) const {
     if (row < 0 || row >= v.n_rows) {
       continue;
     }
+    const int keys = std::min(v.width, position + 1);
     capture::FullTensor tensor;
     tensor.tap = tap.tap;
     tensor.layer = tap.layer;
     for (int head = 0; head < v.n_heads; ++head) {
       const auto from = v.values.begin() + static_cast<std::ptrdiff_t>(v.index(head, row, 0));
-      tensor.values.insert(tensor.values.end(), from, from + v.width);
+      tensor.values.insert(tensor.values.end(), from, from + (v.attention ? keys : v.width));
     }
-    tensor.shape = v.attention ? std::vector<std::int64_t>{v.n_heads, 1, v.width}
-                               : std::vector<std::int64_t>{1, v.width};
+    const int parts = heads_of(tap.tap);
+    if (v.attention) {
+      tensor.shape = {v.n_heads, 1, keys};
+    } else if (parts > 0 && v.width % parts == 0) {
+      tensor.shape = {1, parts, v.width / parts};
+    } else {
+      tensor.shape = {1, v.width};
+    }
     detail.pass.tensors.push_back(std::move(tensor));
   }
   if (detail.pass.tensors.empty()) {

@@ -121,7 +121,8 @@ void AttentionDetail::sums(Ui& ui, const Geometry& map) {
     for (std::size_t i = 0; i < sums_.size(); ++i) {
       capture::HeadStats stats;
       stats.row_sum = sums_[i];
-      if (!view::row_sum_off(stats, static_cast<int>(i + 1) * map_.bin())) {
+      if (ui.side() == session::Side::kDifference ||
+          !view::row_sum_off(stats, static_cast<int>(i + 1) * map_.bin())) {
         sums_[i] = HeatmapData::kHole;
       }
     }
@@ -201,7 +202,7 @@ void AttentionDetail::line(Ui& ui, Point at, bool hovered) const {
     }
   }
   if (stats != nullptr) {
-    const bool off = view::row_sum_off(*stats, at.q + 1);
+    const bool off = ui.side() != session::Side::kDifference && view::row_sum_off(*stats, at.q + 1);
     add(off ? c.error : c.quiet,
         fmt::format("· row sum {:.4f}{}", stats->row_sum, off ? " (should be 1)" : ""));
   }

@@ -185,6 +185,9 @@ TEST(TraceSession, WholeExport_HoldsEveryTensor_AndFindingsAndFaults) {
   int compared = 0;
   for (const capture::FullTensor& x : now->token_detail->pass.tensors) {
     for (const capture::FullTensor& y : live_detail->pass.tensors) {
+      if (x.tap == y.tap && x.layer == y.layer) {
+        EXPECT_EQ(x.shape, y.shape) << capture::tap_name(x.tap) << ": they could not be subtracted";
+      }
       if (x.tap == y.tap && x.layer == y.layer && x.tap == capture::Tap::kResidOut && x.layer < 2) {
         ASSERT_EQ(x.values.size(), y.values.size());
         for (std::size_t i = 0; i < x.values.size(); ++i) {
