@@ -138,6 +138,10 @@ class Dump {
   }
 
   bool copy(void* to, const void* from, std::size_t bytes) {
+    if (from == nullptr && bytes > 0) {
+      error_ = "put was given a null pointer";
+      return false;
+    }
 #ifdef LAYERSCOPE_DUMP_CUDA
     const cudaError_t status = cudaMemcpy(to, from, bytes, cudaMemcpyDefault);
     if (status != cudaSuccess) {

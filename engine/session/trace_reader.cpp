@@ -62,6 +62,22 @@ float lse_of_row(std::span<const float> row) {
   return static_cast<float>(static_cast<double>(most) + std::log(sum));
 }
 
+/// Heads that a row of the tap is made of; 0: it is not.
+int heads_of(Tap tap, const ModelInfo& model) {
+  switch (tap) {
+    case Tap::kQ:
+    case Tap::kQRope:
+    case Tap::kAttnContext:
+      return model.n_heads;
+    case Tap::kK:
+    case Tap::kKRope:
+    case Tap::kV:
+      return model.n_kv_heads;
+    default:
+      return 0;
+  }
+}
+
 std::string not_captured(const compare::Trace& trace, std::string_view what, std::string_view how) {
   return fmt::format("Not captured in this trace: {}{}", what,
                      trace.format == "Layerscope trace"
@@ -356,22 +372,6 @@ void TraceReader::finish_pass(int pass, Making& making) const {
   making.has_rows.clear();
 }
 
-/// Heads that a row of the tap is made of; 0: it is not.
-int TraceReader::heads_of(Tap tap) const {
-  switch (tap) {
-    case Tap::kQ:
-    case Tap::kQRope:
-    case Tap::kAttnContext:
-      return n_heads_;
-    case Tap::kK:
-    case Tap::kKRope:
-    case Tap::kV:
-      return model_->n_kv_heads;
-    default:
-      return 0;
-  }
-}
-
 TokenDetail TraceReader::detail(int position, std::uint64_t serial) const {
   TokenDetail detail;
   detail.position = position;
@@ -407,7 +407,7 @@ TokenDetail TraceReader::detail(int position, std::uint64_t serial) const {
       const auto from = v.values.begin() + static_cast<std::ptrdiff_t>(v.index(head, row, 0));
       tensor.values.insert(tensor.values.end(), from, from + (v.attention ? keys : v.width));
     }
-    const int parts = heads_of(tap.tap);
+    const int parts = heads_of(tap.tap, *model_);
     if (v.attention) {
       tensor.shape = {v.n_heads, 1, keys};
     } else if (parts > 0 && v.width % parts == 0) {

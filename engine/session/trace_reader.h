@@ -63,7 +63,6 @@ class TraceReader {
   void take_weights(const compare::TapTensor& tap, const compare::TapValues& v,
                     Making& making) const;
   void take_logits(const compare::TapValues& v, Making& making) const;
-  [[nodiscard]] int heads_of(capture::Tap tap) const;
   void finish_pass(int pass, Making& making) const;
   [[nodiscard]] int first_kept(std::uint64_t budget, std::uint64_t& bytes) const;
 

@@ -118,7 +118,8 @@ Result<compare::Trace> run_trace(const model::Model& model, backend::Backend& ba
   trace.ids = request.ids;
   trace.backend = backend.name();
   trace.capture = "full";
-  trace.unit_roundoff = backend.rounding().operation;
+  // A prefill on a GPU may round the inputs of its products: the coarser of the two counts.
+  trace.unit_roundoff = std::max(backend.rounding().operation, backend.rounding().product);
   for (std::size_t p = 0; p < passes.size(); ++p) {
     capture::PassCapture& captured = passes[p].captured;
     trace.passes.push_back({captured.first_position, captured.n_tokens});

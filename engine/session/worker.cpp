@@ -268,7 +268,8 @@ Status Session::Worker::load(const std::string& path) {
       break;
     }
   }
-  state_.unit_roundoff = generator_->backend().rounding().operation;
+  const capture::Rounding rounding = generator_->backend().rounding();
+  state_.unit_roundoff = std::max(rounding.operation, rounding.product);
   state_.context = generator_->backend().context();
   state_.device_bytes = model->weight_bytes() + generator_->backend().cache_bytes();
   state_.prompt.clear();
