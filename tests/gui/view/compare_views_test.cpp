@@ -81,7 +81,7 @@ TEST(CompareView, PairRows_NameTheOutlierChannel) {
   ASSERT_EQ(bad.size(), 1U);
   EXPECT_EQ(bad[0].index, 1U);
   EXPECT_EQ(bad[0].place, "channel 17 · position 2");
-  EXPECT_EQ(bad[0].outlier, "channel 17: 15.0 %");
+  EXPECT_EQ(bad[0].outlier, "channel 17: 15.0%");
   // Searched by our name and by the reference's.
   EXPECT_EQ(pair_rows(sample(), false, "attn_out").size(), 1U);
   EXPECT_EQ(pair_rows(sample(), false, "qcur").size(), 1U);
