@@ -32,10 +32,11 @@ window() {
 }
 
 prompt="Write a haiku about rain. Use the word seven."
+# The last token is chosen and not evaluated: four of the five have a step.
 record() { # NAME CAPTURE [OPTIONS…]
   local name=$1 capture=$2
   shift 2
-  "$cli" generate "$demo" --prompt "$prompt" --chat --tokens 4 --quiet --backend cpu \
+  "$cli" generate "$demo" --prompt "$prompt" --chat --tokens 5 --quiet --backend cpu \
     --trace "$tmp/$name.safetensors" --capture "$capture" "$@" >/dev/null || fail "recording $name"
 }
 record full full
