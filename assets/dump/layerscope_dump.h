@@ -128,11 +128,20 @@ class Dump {
   };
 
   std::string place(const char* tap, int layer) const {
-    const std::string pass = "p" + std::to_string(passes_.empty() ? 0 : passes_.size() - 1) + ".";
-    return layer < 0 ? pass + tap : pass + "l" + std::to_string(layer) + "." + tap;
+    std::string name = "p";
+    name += std::to_string(passes_.empty() ? 0 : passes_.size() - 1) + ".";
+    if (layer >= 0) {
+      name += "l";
+      name += std::to_string(layer) + ".";
+    }
+    return name + tap;
   }
 
   bool copy(void* to, const void* from, std::size_t bytes) {
+    if (from == nullptr && bytes > 0) {
+      error_ = "put was given a null pointer";
+      return false;
+    }
 #ifdef LAYERSCOPE_DUMP_CUDA
     const cudaError_t status = cudaMemcpy(to, from, bytes, cudaMemcpyDefault);
     if (status != cudaSuccess) {
@@ -150,7 +159,8 @@ class Dump {
   static std::string numbers(const List& list) {
     std::string text = "[";
     for (const auto& value : list) {
-      text += (text.size() > 1 ? "," : "") + std::to_string(value);
+      text += text.size() > 1 ? "," : "";
+      text += std::to_string(value);
     }
     return text + "]";
   }

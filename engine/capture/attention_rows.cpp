@@ -36,6 +36,10 @@ std::span<const float> AttentionRows::row(int layer, int head, int n_heads,
   if (layer < 0 || head < 0 || head >= n_heads || (index + 1) * n_keys > values_.size()) {
     return {};
   }
+  if (!layers_.empty() && (static_cast<std::size_t>(layer) >= layers_.size() ||
+                           !layers_[static_cast<std::size_t>(layer)])) {
+    return {};
+  }
   return std::span<const float>(values_).subspan(index * n_keys, n_keys);
 }
 

@@ -46,6 +46,9 @@ class AttentionRows {
   AttentionRows() = default;
   /// On the host: probabilities [layers][heads][position + 1].
   explicit AttentionRows(std::vector<float> values) : values_(std::move(values)) {}
+  /// The same, where only some layers are known (`layers` as long as there are layers).
+  AttentionRows(std::vector<float> values, std::vector<bool> layers)
+      : values_(std::move(values)), layers_(std::move(layers)) {}
   /// In the backend's memory; null when there was no room for them.
   AttentionRows(std::shared_ptr<const RemoteRows> remote, PooledRows pooled)
       : remote_(std::move(remote)), pooled_(std::move(pooled)) {}
@@ -72,6 +75,7 @@ class AttentionRows {
 
  private:
   std::vector<float> values_;
+  std::vector<bool> layers_;  ///< which of them values_ has; empty: all
   std::shared_ptr<const RemoteRows> remote_;
   PooledRows pooled_;
   int followed_layer_ = -1;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <map>
 
+#include "engine/compare/verdict.h"
 #include "engine/diagnose/fault.h"
 
 namespace layerscope::cli {
@@ -77,13 +78,6 @@ ordered_json blocks_json(const Comparison& c) {
   return list;
 }
 
-const Pair* worst_pair(const Comparison& c) {
-  const auto worst = std::max_element(
-      c.pairs.begin(), c.pairs.end(),
-      [](const Pair& a, const Pair& b) { return a.difference.excess < b.difference.excess; });
-  return worst == c.pairs.end() ? nullptr : &*worst;
-}
-
 std::string blocks_text(const Comparison& c) {
   if (c.blocks.empty()) {
     return {};
@@ -138,33 +132,7 @@ std::string unmatched_text(const char* side, const std::vector<Unread>& list) {
 }
 
 std::string verdict_sentence(const CompareReport& r) {
-  const Comparison& c = r.comparison;
-  if (c.tokens) {
-    return fmt::format(
-        "the token ids differ at position {}: {} against {}; everything after differs for that "
-        "reason, so compare runs of the same tokens (tokenizer, BOS, chat template)",
-        c.tokens->position, c.tokens->a, c.tokens->b);
-  }
-  if (!c.first) {
-    const Pair* worst = worst_pair(c);
-    return fmt::format(
-        "no divergence: {} tensors agree within {} rounding; the largest error is {:.2g} of the "
-        "tolerance, in {} (max abs {:.2e}, relative {:.2e})",
-        c.pairs.size(), c.precision, worst->difference.excess, place_text(*worst),
-        worst->difference.max_abs, worst->difference.rel_l2);
-  }
-  const Pair& first = c.pairs[*c.first];
-  const Difference& d = first.difference;
-  if (d.by_sum) {
-    return fmt::format(
-        "first divergence: {}: the values that are shown agree, but the sum over all of them is "
-        "{:.6g} against {:.6g}",
-        place_text(first), d.sum_a, d.sum_b);
-  }
-  return fmt::format(
-      "first divergence: {}: max abs {:.3g}, relative {:.3g}, cosine {:.6f}, {:.3g} times the "
-      "tolerance for {}; what is compared before it agrees",
-      place_text(first), d.max_abs, d.rel_l2, d.cosine, d.excess, c.precision);
+  return compare::verdict_sentence(r.comparison);
 }
 
 std::vector<std::string> explanation_lines(const CompareReport& r) {

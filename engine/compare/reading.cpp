@@ -14,8 +14,11 @@ namespace {
 
 using capture::Tap;
 
-/// Names of tensors that our traces hold beside taps (trace_recorder.h).
-bool is_statistics(std::string_view tap) { return tap == "tap_stats" || tap == "head_stats"; }
+/// Names of tensors that our traces hold beside taps (session/trace_records.h).
+bool is_statistics(std::string_view tap) {
+  return tap == "tap_stats" || tap == "head_stats" || tap == "choice" || tap == "logit_stats" ||
+         tap == "logit_top";
+}
 
 void take_own(const Trace& trace, std::size_t i, int pass, int layer, std::string_view name,
               Reading& reading) {

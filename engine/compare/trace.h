@@ -12,6 +12,7 @@
 
 #include "engine/base/mapped_file.h"
 #include "engine/base/result.h"
+#include "engine/diagnose/finding.h"
 #include "engine/format/safetensors.h"
 
 namespace layerscope::compare {
@@ -47,6 +48,20 @@ struct TraceModel {
   double attention_scale = 0.0;
 };
 
+/// Texts of the tokens that a trace speaks of, so that it can be read without its model.
+struct TraceVocabulary {
+  struct Piece {
+    std::int32_t id = 0;
+    std::string text;  ///< as the model's list has it ("Ġhello", "▁hello", "<0x0A>")
+    int type = 1;      ///< tokenizer::TokenType
+  };
+  std::string kind;  ///< "gpt2" (byte-level BPE) or "llama" (SPM); empty: unknown
+  int rows = 0;      ///< of the output head
+  std::vector<Piece> pieces;
+  /// Rows that no text can produce: first and last of each run.
+  std::vector<std::pair<std::int32_t, std::int32_t>> unused;
+};
+
 struct Trace {
   std::string path;
   std::string format;  ///< "Layerscope trace", "llama.cpp eval-callback text", …
@@ -57,7 +72,10 @@ struct Trace {
   std::string backend, capture;   ///< own traces
   double unit_roundoff = 0.0;     ///< of the activations; 0: unknown
   std::vector<std::string> faults;
-  std::vector<TraceTensor> tensors;  ///< in the order of the source
+  std::string prompt;                       ///< as it was typed; empty: unknown
+  TraceVocabulary vocabulary;               ///< own traces
+  std::vector<diagnose::Finding> findings;  ///< what the checks said while it was recorded
+  std::vector<TraceTensor> tensors;         ///< in the order of the source
   std::vector<std::string> notes;  ///< what a reader should know: "the text ends in the middle …"
   std::vector<std::shared_ptr<const MappedFile>> files;  ///< what `stored` points into
 

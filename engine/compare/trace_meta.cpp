@@ -87,6 +87,112 @@ Status read_ids(const ordered_json& list, Trace& trace) {
   return {};
 }
 
+ordered_json vocabulary_json(const TraceVocabulary& vocabulary) {
+  ordered_json pieces = ordered_json::array();
+  for (const TraceVocabulary::Piece& piece : vocabulary.pieces) {
+    pieces.push_back(ordered_json::array({piece.id, piece.text, piece.type}));
+  }
+  return {{"kind", vocabulary.kind},
+          {"rows", vocabulary.rows},
+          {"unused", vocabulary.unused},
+          {"pieces", std::move(pieces)}};
+}
+
+ordered_json findings_json(const std::vector<diagnose::Finding>& findings) {
+  ordered_json list = ordered_json::array();
+  for (const diagnose::Finding& f : findings) {
+    list.push_back({{"check", f.check},
+                    {"cause", f.cause},
+                    {"severity", diagnose::severity_name(f.severity)},
+                    {"layer", f.layer},
+                    {"head", f.head},
+                    {"position", f.position},
+                    {"tensor", f.tensor},
+                    {"value", f.value},
+                    {"threshold", f.threshold},
+                    {"message", f.message},
+                    {"advice", f.advice},
+                    {"related", f.related}});
+  }
+  return list;
+}
+
+/// What does not fit is left out: a trace without texts still shows ids.
+void read_vocabulary(const ordered_json& entry, TraceVocabulary& vocabulary) {
+  constexpr std::int64_t kMost = 1 << 21;
+  if (!entry.is_object()) {
+    return;
+  }
+  vocabulary.kind = string_of(entry, "kind");
+  vocabulary.rows = static_cast<int>(integer_of(entry, "rows", kMost));
+  const auto id_of = [&](const ordered_json& value) {
+    const std::int64_t id = value.is_number_integer() ? value.get<std::int64_t>() : -1;
+    return id >= 0 && id < vocabulary.rows ? static_cast<std::int32_t>(id) : -1;
+  };
+  const auto list_of = [&](const char* key) {
+    const auto found = entry.find(key);
+    return found != entry.end() && found->is_array() ? *found : ordered_json::array();
+  };
+  for (const ordered_json& item : list_of("pieces")) {
+    if (item.is_array() && item.size() == 3 && id_of(item[0]) >= 0 && item[1].is_string() &&
+        item[2].is_number_integer()) {
+      const auto type = item[2].get<std::int64_t>();
+      vocabulary.pieces.push_back({id_of(item[0]), item[1].get<std::string>(),
+                                   type >= 1 && type <= 6 ? static_cast<int>(type) : 1});
+    }
+  }
+  for (const ordered_json& item : list_of("unused")) {
+    if (item.is_array() && item.size() == 2 && id_of(item[0]) >= 0 && id_of(item[1]) >= 0) {
+      vocabulary.unused.emplace_back(id_of(item[0]), id_of(item[1]));
+    }
+  }
+}
+
+diagnose::Severity severity_of(const std::string& name) {
+  for (const auto severity : {diagnose::Severity::kInfo, diagnose::Severity::kWarning}) {
+    if (name == diagnose::severity_name(severity)) {
+      return severity;
+    }
+  }
+  return diagnose::Severity::kError;
+}
+
+void read_findings(const ordered_json& list, std::vector<diagnose::Finding>& findings) {
+  constexpr std::int64_t kMost = 1 << 24;
+  constexpr std::size_t kMostFindings = 10000;
+  if (!list.is_array()) {
+    return;
+  }
+  for (const ordered_json& entry : list) {
+    if (!entry.is_object() || findings.size() >= kMostFindings) {
+      continue;
+    }
+    const auto place = [&](const char* key) {
+      return static_cast<int>(integer_of(entry, key, kMost, -1));
+    };
+    diagnose::Finding& f = findings.emplace_back();
+    f.check = string_of(entry, "check");
+    f.cause = string_of(entry, "cause");
+    f.severity = severity_of(string_of(entry, "severity"));
+    f.layer = place("layer");
+    f.head = place("head");
+    f.position = place("position");
+    f.tensor = string_of(entry, "tensor");
+    f.value = number_of(entry, "value");
+    f.threshold = number_of(entry, "threshold");
+    f.message = string_of(entry, "message");
+    f.advice = string_of(entry, "advice");
+    f.serial = findings.size();
+    if (entry.contains("related") && entry["related"].is_array()) {
+      for (const ordered_json& line : entry["related"]) {
+        if (line.is_string()) {
+          f.related.push_back(line.get<std::string>());
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::string trace_meta_text(const Trace& trace, const TraceSampler& sampler) {
@@ -98,7 +204,7 @@ std::string trace_meta_text(const Trace& trace, const TraceSampler& sampler) {
     kinds.push_back(decode ? "decode" : "prefill");
   }
   const bool eager = trace.capture == "full";
-  const ordered_json meta{
+  ordered_json meta{
       {"format", kTraceFormat},
       {"model",
        {{"name", trace.model.name},
@@ -127,6 +233,15 @@ std::string trace_meta_text(const Trace& trace, const TraceSampler& sampler) {
        {{"backend", trace.backend}, {"kind", kinds}, {"attention", eager ? "eager" : "fused"}}},
       {"unit_roundoff", trace.unit_roundoff},
       {"faults", trace.faults}};
+  if (!trace.prompt.empty()) {
+    meta["prompt"] = trace.prompt;
+  }
+  if (trace.vocabulary.rows > 0) {
+    meta["vocabulary"] = vocabulary_json(trace.vocabulary);
+  }
+  if (!trace.findings.empty()) {
+    meta["findings"] = findings_json(trace.findings);
+  }
   return meta.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
@@ -163,6 +278,13 @@ Status read_trace_meta(const std::string& text, Trace& trace) {
         trace.faults.push_back(fault.get<std::string>());
       }
     }
+  }
+  trace.prompt = string_of(meta, "prompt");
+  if (meta.contains("vocabulary")) {
+    read_vocabulary(meta["vocabulary"], trace.vocabulary);
+  }
+  if (meta.contains("findings")) {
+    read_findings(meta["findings"], trace.findings);
   }
   return {};
 }

@@ -3,7 +3,10 @@
 //   {"format":1,"model":{"name","metadata_sha256","architecture","quantization","n_layers",
 //    "n_heads","n_kv_heads","head_dim","hidden","ffn","attention_scale"},"ids":[…],"n_prompt":N,
 //    "passes":[{"first_position","n_tokens"}…],"sampler":{…},"capture":"full",
-//    "path":{"backend","kind":[…],"attention"},"unit_roundoff","faults":[…]}
+//    "path":{"backend","kind":[…],"attention"},"unit_roundoff","faults":[…],"prompt",
+//    "vocabulary":{"kind","rows","unused":[[first,last]…],"pieces":[[id,text,type]…]},
+//    "findings":[{"check","cause","severity","layer","head","position","tensor","value",
+//    "threshold","message","advice","related":[…]}…]}
 //
 // Only "format" is required; what is missing is unknown.
 #pragma once

@@ -34,6 +34,10 @@ struct SetPrompt {
   std::string text;
   bool chat = false;
 };
+/// Makes given tokens the prompt, as SetPrompt does with a text: to run what a trace holds.
+struct SetTokens {
+  std::vector<std::int32_t> ids;
+};
 /// Evaluates the prompt where that is still to do, then generates `n` tokens. n = 0 only evaluates.
 struct Step {
   int n = 1;
@@ -103,6 +107,9 @@ struct SetDiagnosis {
 };
 /// Replays the tokens with whole tensors and runs the expensive oracles; Stop cancels it.
 struct DiagnoseNow {};
+/// Evaluates the present tokens again beside the session with every tensor captured, with the
+/// faults in force; arrives as Snapshot::trace. Stop cancels it.
+struct MakeTrace {};
 /// Runs a whole generation for somebody else (job.h). It waits behind what runs now and is not
 /// dropped by Stop while it waits; Stop during the job cancels it.
 struct RunJob {
@@ -112,7 +119,7 @@ struct RunJob {
 using Command = std::variant<LoadModel, Unload, SetPrompt, Step, Run, Pause, Stop, Rewind,
                              ForceToken, SetSampler, SetCapture, RequestHeadMap, InspectToken,
                              InspectAttention, InspectCache, SwitchBranch, DropBranch, SetFaults,
-                             SetDiagnosis, DiagnoseNow, RunJob>;
+                             SetDiagnosis, DiagnoseNow, SetTokens, MakeTrace, RunJob>;
 
 struct SessionOptions {
   std::string backend = "auto";  ///< auto, cpu, cuda
@@ -141,8 +148,9 @@ struct Progress {
 /// How a session is reached, for those who show it.
 struct LinkState {
   bool remote = false;
+  bool recording = false;  ///< a trace is shown, no model runs
   bool connected = true;
-  std::string place;                   ///< "http://127.0.0.1:9999"
+  std::string place;                   ///< "http://127.0.0.1:9999", or the trace's path
   std::string problem;                 ///< why it is not connected, in words
   double bytes_per_s = 0.0;            ///< received over the last second
   std::uint64_t bytes_total = 0;       ///< received since the start

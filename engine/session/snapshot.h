@@ -19,6 +19,10 @@
 #include "engine/session/sampler.h"
 #include "engine/tokenizer/tokenizer.h"
 
+namespace layerscope::compare {
+struct Trace;
+}
+
 namespace layerscope::session {
 
 enum class State : std::uint8_t {
@@ -110,6 +114,7 @@ struct TokenDetail {
   std::vector<LensRow> lens;  ///< embedding, then one per layer; empty when not asked for
   double eval_ms = 0.0;       ///< what the evaluation cost
   double lens_ms = 0.0;       ///< what the product with the head cost, all layers in one
+  std::string lens_error;     ///< why there is no lens although one was asked for
   std::string error;          ///< why there is nothing; empty when there is
 };
 
@@ -132,6 +137,21 @@ struct BranchInfo {
   std::vector<std::int32_t> tail;  ///< its first tokens after the fork, at most 16
 };
 
+/// A trace that is shown instead of a running model, and what it does not hold.
+struct RecordingInfo {
+  std::string path;
+  std::string format;              ///< "Layerscope trace", "llama.cpp eval-callback text", …
+  std::string capture;             ///< of own traces: "attention"
+  int n_positions = 0;             ///< recorded in all
+  std::string attention;           ///< why there are no attention rows; empty: there are
+  std::string heads;               ///< likewise statistics of heads,
+  std::string norms;               ///< statistics of taps,
+  std::string logits;              ///< distributions,
+  std::string tensors;             ///< whole tensors,
+  std::string texts;               ///< texts of tokens
+  std::vector<std::string> notes;  ///< what a reader should know
+};
+
 struct Snapshot {
   std::uint64_t version = 0;  ///< Raised with every publication.
   State state = State::kEmpty;
@@ -142,6 +162,7 @@ struct Snapshot {
   std::string backend;         ///< "cpu"
   std::string backend_text;    ///< "CPU · 2 threads"
   std::string backend_reason;  ///< why this backend
+  double unit_roundoff = 0.0;  ///< of its activations (2⁻²⁴: float32); 0: unknown
   int context = 0;             ///< slots of the KV cache
   int sinks_lost = 0;  ///< raised when the device failed: what it shared must be shared anew
   std::uint64_t device_bytes = 0;       ///< weights and caches
@@ -169,6 +190,10 @@ struct Snapshot {
   std::string draw_error;                 ///< why there are none at present; empty when there are
   std::uint64_t drawn_bytes_to_host = 0;  ///< copied to the host only to be drawn
   std::uint64_t pictures = 0;             ///< published
+
+  std::shared_ptr<const RecordingInfo> recording;  ///< null: a model runs
+  /// The present tokens with whole tensors: of a recording always, of a model after MakeTrace.
+  std::shared_ptr<const compare::Trace> trace;
 
   std::vector<BranchInfo> branches;  ///< oldest first
   int undo_branch = -1;              ///< what the last rewind left, −1: nothing to undo

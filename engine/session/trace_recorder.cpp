@@ -6,6 +6,7 @@
 
 #include "engine/base/log.h"
 #include "engine/session/trace_run.h"
+#include "engine/session/trace_vocabulary.h"
 
 namespace layerscope::session {
 namespace {
@@ -71,7 +72,8 @@ void TraceRecorder::pass(const capture::PassCapture& captured, std::span<const f
   if (!has_weights) {
     attention(number, captured);
   }
-  statistics(number, captured);
+  add_records(number, statistics_records(captured.taps, captured.heads, captured.n_tokens,
+                                         captured.n_layers, captured.n_heads));
 }
 
 /// Rows of the attention tier as [heads, tokens, keys], zero after each token.
@@ -99,33 +101,22 @@ void TraceRecorder::attention(int number, const capture::PassCapture& captured) 
   }
 }
 
-/// tap_stats [tokens, layers + 1, taps, 6]: l2, absmax, mean, count, non-finite, zeros; head_stats
-/// [tokens, layers, heads, 7]: as HeadStats.
-void TraceRecorder::statistics(int number, const capture::PassCapture& captured) {
-  if (captured.taps.empty()) {
-    return;
+void TraceRecorder::add_records(int number, const std::vector<RecordTensor>& records) {
+  for (const RecordTensor& record : records) {
+    writer_->add(fmt::format("p{}.{}", number, record.name), record.shape, record.values);
   }
-  std::vector<float> taps;
-  taps.reserve(captured.taps.size() * 6);
-  for (const capture::TapStats& s : captured.taps) {
-    taps.insert(taps.end(), {s.l2, s.absmax, s.mean, static_cast<float>(s.count),
-                             static_cast<float>(s.non_finite), static_cast<float>(s.zeros)});
-  }
-  std::vector<float> heads;
-  heads.reserve(captured.heads.size() * 7);
-  for (const capture::HeadStats& s : captured.heads) {
-    heads.insert(heads.end(), {s.row_sum, s.entropy, s.max, static_cast<float>(s.argmax), s.first,
-                               s.self, s.lse});
-  }
-  const std::int64_t n = captured.n_tokens;
-  writer_->add(fmt::format("p{}.tap_stats", number),
-               {n, captured.n_layers + 1, static_cast<std::int64_t>(capture::kNumTaps), 6}, taps);
-  writer_->add(fmt::format("p{}.head_stats", number), {n, captured.n_layers, captured.n_heads, 7},
-               heads);
 }
 
 Status TraceRecorder::finish(std::size_t n_prompt, const std::vector<std::string>& faults) {
   generator_.on_pass = {};
+  const FrameSpan frames(generator_.frames());
+  for (std::size_t p = 0; p < passes_.size(); ++p) {
+    const auto first = static_cast<std::size_t>(passes_[p].first_position);
+    const auto n = static_cast<std::size_t>(passes_[p].n_tokens);
+    if (first + n <= frames.size()) {
+      add_records(static_cast<int>(p), choice_records(frames.subspan(first, n)));
+    }
+  }
   compare::Trace trace;
   trace.model = trace_model(generator_.model());
   trace.ids = generator_.ids();
@@ -133,8 +124,11 @@ Status TraceRecorder::finish(std::size_t n_prompt, const std::vector<std::string
   trace.passes = passes_;
   trace.capture = tier_name(generator_.capture.tier);
   trace.backend = generator_.backend().name();
-  trace.unit_roundoff = generator_.backend().rounding().operation;
+  const capture::Rounding rounding = generator_.backend().rounding();
+  trace.unit_roundoff = std::max(rounding.operation, rounding.product);
   trace.faults = faults;
+  trace.vocabulary = trace_vocabulary(*generator_.model().tokenizer,
+                                      generator_.model().spec.vocab_rows, generator_.frames());
   const SamplerSettings& s = generator_.sampler_settings;
   const compare::TraceSampler sampler{static_cast<double>(s.temperature),
                                       static_cast<double>(s.top_p),

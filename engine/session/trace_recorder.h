@@ -10,6 +10,7 @@
 #include "engine/compare/trace_meta.h"
 #include "engine/compare/trace_writer.h"
 #include "engine/session/generator.h"
+#include "engine/session/trace_records.h"
 
 namespace layerscope::session {
 
@@ -29,7 +30,7 @@ class TraceRecorder {
  private:
   TraceRecorder(Generator& generator, std::unique_ptr<compare::TraceWriter> writer);
   void pass(const capture::PassCapture& captured, std::span<const float> logits);
-  void statistics(int number, const capture::PassCapture& captured);
+  void add_records(int number, const std::vector<RecordTensor>& records);
   void attention(int number, const capture::PassCapture& captured);
 
   Generator& generator_;

@@ -45,12 +45,16 @@ std::string tensor_name(int pass, const capture::FullTensor& tensor) {
 
 }  // namespace
 
+std::string metadata_sha256(const format::ModelFile& file) {
+  return sha256_hex(metadata_text(file));
+}
+
 compare::TraceModel trace_model(const model::Model& model) {
   const model::DecoderSpec& spec = model.spec;
   compare::TraceModel m;
   m.name = model.name();
   m.architecture = spec.architecture;
-  m.metadata_sha256 = sha256_hex(metadata_text(*model.file));
+  m.metadata_sha256 = metadata_sha256(*model.file);
   m.quantization = model.quantization();
   m.n_layers = spec.n_layers;
   m.n_heads = spec.n_heads;
@@ -114,7 +118,8 @@ Result<compare::Trace> run_trace(const model::Model& model, backend::Backend& ba
   trace.ids = request.ids;
   trace.backend = backend.name();
   trace.capture = "full";
-  trace.unit_roundoff = backend.rounding().operation;
+  // A prefill on a GPU may round the inputs of its products: the coarser of the two counts.
+  trace.unit_roundoff = std::max(backend.rounding().operation, backend.rounding().product);
   for (std::size_t p = 0; p < passes.size(); ++p) {
     capture::PassCapture& captured = passes[p].captured;
     trace.passes.push_back({captured.first_position, captured.n_tokens});

@@ -28,6 +28,9 @@ struct TraceRequest {
   std::stop_token stop;
 };
 
+/// Identifies a model file by what it says about itself: metadata, tensor names, types and shapes.
+std::string metadata_sha256(const format::ModelFile& file);
+
 /// What a model is, for a trace's metadata.
 compare::TraceModel trace_model(const model::Model& model);
 

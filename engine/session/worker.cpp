@@ -37,7 +37,7 @@ bool is_long(const Command& command) {
          std::holds_alternative<InspectToken>(command) ||
          std::holds_alternative<InspectCache>(command) ||
          std::holds_alternative<InspectAttention>(command) ||
-         std::holds_alternative<DiagnoseNow>(command);
+         std::holds_alternative<MakeTrace>(command) || std::holds_alternative<DiagnoseNow>(command);
 }
 
 }  // namespace
@@ -283,6 +283,8 @@ Status Session::Worker::load(const std::string& path) {
   }
   state_.draws = generator_->backend().draws();
   state_.draw_error.clear();
+  const capture::Rounding rounding = generator_->backend().rounding();
+  state_.unit_roundoff = std::max(rounding.operation, rounding.product);
   state_.context = generator_->backend().context();
   state_.device_bytes = model->weight_bytes() + generator_->backend().cache_bytes();
   state_.prompt.clear();

@@ -71,7 +71,11 @@ class Session::Worker {
   void handle(const SetDiagnosis& command);
   void handle(const DiagnoseNow& command);
   void handle(const RunJob& command);
+  void handle(const SetTokens& command);
+  void handle(const MakeTrace& command);
 
+  Status make_trace();
+  Status set_tokens(const std::vector<std::int32_t>& ids);
   Status load(const std::string& path);
   [[nodiscard]] backend::BackendOptions backend_options(int context) const;
   /// After a device error: loads the model again and sets the prompt anew.

@@ -35,6 +35,7 @@ void Session::Worker::forget_views() {
   state_.token_detail.reset();
   state_.cache_view.reset();
   state_.attention_values = {};
+  state_.trace.reset();
   branches_.clear();
   state_.undo_branch = -1;
 }

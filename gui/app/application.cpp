@@ -17,6 +17,7 @@
 
 #include "engine/server/remote_session.h"
 #include "engine/server/token.h"
+#include "engine/session/trace_session.h"
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
@@ -41,6 +42,9 @@ constexpr double kAfterInput = 0.7;    ///< drawing goes on this long: hover del
 constexpr double kAfterUpdate = 0.15;  ///< the same after a change of the session
 constexpr double kIdleWait = 0.5;
 constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
+
+/// Serials of the frames of one opened trace.
+constexpr std::uint64_t kTraceSerials = std::uint64_t{1} << 34U;
 
 /// The demo model beside the program (a build, an installation) or in the working folder.
 std::string find_demo() {
@@ -98,6 +102,9 @@ class Application {
   Status start_graphics(const StoredState& stored);
   void start_session();
   Status attach(const RemoteChoice& choice);
+  void open_trace(const std::string& path);
+  void follow_trace();
+  void leave();
   void follow_requests(const ShellRequests& requests);
   Status start_script();
   Result<bool> advance();
@@ -126,6 +133,9 @@ class Application {
   std::unique_ptr<Renderer> renderer_;
   std::unique_ptr<Pictures> pictures_;  ///< goes after the session that draws them
   std::unique_ptr<session::SessionLink> session_;
+  std::unique_ptr<session::SessionLink> parked_;    ///< the live session behind a recording
+  std::unique_ptr<session::TraceSession> reading_;  ///< a trace that is not shown yet
+  std::uint64_t traces_opened_ = 0;
   std::unique_ptr<Shell> shell_;
   std::unique_ptr<ScriptDriver> script_;
   std::unique_ptr<Task> task_;
@@ -142,6 +152,10 @@ class Application {
 };
 
 Status Application::start() {
+  if (options_.exit_after >= 0 && session::opens_as_trace(options_.model)) {
+    return usage_error(fmt::format(
+        "--exit-after generates tokens, but {} is a recording; give its model", options_.model));
+  }
   StoredState stored;
   if (!options_.unattended() || options_.settings) {
     settings_path_ = settings_path();
@@ -241,13 +255,58 @@ Status Application::attach(const RemoteChoice& choice) {
   return {};
 }
 
+/// Reads a trace beside the present session, which stays until that has gone well.
+void Application::open_trace(const std::string& path) {
+  session::TraceSessionOptions options;
+  options.path = path;
+  // Panels tell sessions apart by their serials.
+  options.reader.serial_base = kTraceSerials * ++traces_opened_;
+  options.model_path = shell_->compared().model().path;
+  const auto& model = shell_->ui().snapshot->model;
+  options.reader.tokenizer = model != nullptr ? model->tokenizer : nullptr;
+  options.on_change = [this] { platform_->wake(); };
+  reading_ = std::make_unique<session::TraceSession>(std::move(options));
+}
+
+void Application::follow_trace() {
+  if (reading_ == nullptr || !reading_->opened()) {
+    return;
+  }
+  if (reading_->reader() == nullptr) {
+    shell_->notify(reading_->snapshot()->error);
+    reading_.reset();
+    return;
+  }
+  shell_->set_session(*reading_);
+  const session::LinkState link = session_->link();
+  if (!link.remote && !link.recording) {
+    parked_ = std::move(session_);
+  }
+  session_ = std::move(reading_);
+}
+
+/// From a worker or a recording back to the session of this process.
+void Application::leave() {
+  if (parked_ == nullptr) {
+    start_session();
+    return;
+  }
+  shell_->set_session(*parked_);
+  session_ = std::move(parked_);
+}
+
 void Application::follow_requests(const ShellRequests& requests) {
+  if (!requests.open_trace.empty()) {
+    open_trace(requests.open_trace);
+  }
+  follow_trace();
   if (requests.attach) {
     if (const Status status = attach(*requests.attach); !status.ok()) {
       shell_->notify(status.error().message);
     }
-  } else if (requests.detach && session_->link().remote) {
-    start_session();
+  } else if (const session::LinkState link = session_->link();
+             requests.detach && (link.remote || link.recording)) {
+    leave();
     if (!requests.open_path.empty()) {
       shell_->load(requests.open_path);
     }
@@ -312,8 +371,8 @@ void Application::restyle() {
 }
 
 bool Application::idle() const {
-  return session_->idle() && pictures_->settled() &&
-         shell_->ui().snapshot->version == session_->snapshot()->version;
+  return reading_ == nullptr && session_->idle() && pictures_->settled() &&
+         shell_->compared().settled() && shell_->ui().snapshot == shell_->compared().snapshot();
 }
 
 Status Application::resize(int width, int height) {

@@ -4,11 +4,14 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <filesystem>
 #include <fstream>
 
 #include "engine/backend/gpu_memory.h"
+#include "engine/compare/registry.h"
+#include "engine/session/trace_session.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -47,6 +50,56 @@ FolderListing read_folder(const std::string& folder) {
   return listing;
 }
 
+/// A whole text is read for its preview up to this size; beyond, opening tells.
+constexpr std::uint64_t kMostText = std::uint64_t{64} << 20U;
+
+PreviewResult preview_trace(const std::string& path) {
+  PreviewResult result;
+  result.path = path;
+  std::error_code failed;
+  TracePreview preview;
+  preview.file_bytes = std::filesystem::file_size(path, failed);
+  if (!path.ends_with(".safetensors") && preview.file_bytes > kMostText) {
+    preview.format = "a trace";
+    preview.notes.emplace_back("It is large: what it holds shows when it is opened.");
+    result.trace = std::move(preview);
+    return result;
+  }
+  const auto read = compare::import_trace(path);
+  if (!read.ok()) {
+    result.error = read.error().message;
+    return result;
+  }
+  const compare::Trace& trace = read.value();
+  preview.format = trace.format;
+  preview.model = trace.model.name;
+  preview.architecture = trace.model.architecture;
+  preview.backend = trace.backend;
+  preview.capture = trace.capture;
+  preview.n_tensors = trace.tensors.size();
+  preview.n_positions = trace.n_positions();
+  preview.n_prompt = trace.n_prompt;
+  preview.faults = trace.faults;
+  preview.notes = trace.notes;
+  result.trace = std::move(preview);
+  return result;
+}
+
+PreviewResult preview_file(const std::string& path) {
+  if (session::opens_as_trace(path)) {
+    return preview_trace(path);
+  }
+  auto read = format::preview_model(path);
+  PreviewResult result;
+  result.path = path;
+  if (read.ok()) {
+    result.preview = std::move(read).value();
+  } else {
+    result.error = read.error().message;
+  }
+  return result;
+}
+
 }  // namespace
 
 bool is_model_file(const std::string& name) {
@@ -55,13 +108,22 @@ bool is_model_file(const std::string& name) {
          text.ends_with(".safetensors.index.json") || text == "config.json";
 }
 
+bool is_trace_file(const std::string& name) {
+  const std::string text = lower(name);
+  constexpr std::array<std::string_view, 9> kEndings{
+      ".safetensors", ".log", ".txt", ".npz", ".npy", ".jsonl", ".json", ".bin", ".ndjson"};
+  return std::any_of(kEndings.begin(), kEndings.end(),
+                     [&text](std::string_view ending) { return text.ends_with(ending); });
+}
+
 std::vector<BrowserEntry> arrange(const std::vector<BrowserEntry>& entries, BrowserFilter filter,
                                   BrowserSort sort, bool descending) {
   std::vector<BrowserEntry> shown;
   for (const BrowserEntry& entry : entries) {
     const bool hidden = entry.name.starts_with('.');
     const bool wanted = entry.folder || filter == BrowserFilter::kAll ||
-                        (filter == BrowserFilter::kModels && is_model_file(entry.name));
+                        (filter == BrowserFilter::kModels && is_model_file(entry.name)) ||
+                        (filter == BrowserFilter::kTraces && is_trace_file(entry.name));
     if (!hidden && wanted) {
       shown.push_back(entry);
     }
@@ -199,14 +261,7 @@ void BrowserWorker::work(const std::stop_token& stop) {
       }
     }
     if (path) {
-      auto read = format::preview_model(*path);
-      PreviewResult result;
-      result.path = *path;
-      if (read.ok()) {
-        result.preview = std::move(read).value();
-      } else {
-        result.error = read.error().message;
-      }
+      PreviewResult result = preview_file(*path);
       if (!gpu_bytes) {
         gpu_bytes = backend::default_gpu_memory();
       }

@@ -24,7 +24,7 @@ struct BrowserEntry {
   std::int64_t modified = 0;  ///< seconds since 1970
 };
 
-enum class BrowserFilter { kModels, kFolders, kAll };
+enum class BrowserFilter { kModels, kTraces, kFolders, kAll };
 enum class BrowserSort { kName, kSize, kDate };
 
 /// Folders first, hidden files left out, filtered and sorted.
@@ -33,6 +33,9 @@ std::vector<BrowserEntry> arrange(const std::vector<BrowserEntry>& entries, Brow
 
 /// Files that the filter shows: models, and those of a model folder that stand for it.
 bool is_model_file(const std::string& name);
+
+/// Files that may be traces, by their ending.
+bool is_trace_file(const std::string& name);
 
 /// Index of the first entry whose name begins with `typed` (any case); −1 when none.
 int find_typed(const std::vector<BrowserEntry>& entries, const std::string& typed);
@@ -53,9 +56,20 @@ struct FolderListing {
   std::string error;
 };
 
+/// What a trace holds, for the dialog.
+struct TracePreview {
+  std::string format, model, architecture, backend, capture;
+  std::size_t n_tensors = 0;
+  int n_positions = 0;
+  std::size_t n_prompt = 0;
+  std::vector<std::string> faults, notes;
+  std::uint64_t file_bytes = 0;
+};
+
 struct PreviewResult {
   std::string path;
   std::optional<format::FilePreview> preview;
+  std::optional<TracePreview> trace;  ///< instead, for traces
   std::string error;
   std::uint64_t gpu_bytes = 0;  ///< memory of the GPU that `auto` would take; 0: none
 };

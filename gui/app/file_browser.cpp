@@ -18,7 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kTitle = "Open a model";
+constexpr const char* kTitle = "Open a model or a trace###browser";
+constexpr const char* kReferenceTitle = "Choose what to compare with###browser";
 constexpr double kTypingPause = 1.0;  ///< seconds after which typing starts a new search
 
 std::string join(const std::string& folder, const std::string& name) {
@@ -40,7 +41,13 @@ std::string expand_home(const std::string& path) {
 
 }  // namespace
 
-void FileBrowser::open(const std::string& folder, const std::vector<std::string>& recent) {
+void FileBrowser::open(const std::string& folder, const std::vector<std::string>& recent,
+                       BrowserPurpose purpose) {
+  if (purpose != purpose_) {
+    filter_ = static_cast<int>(purpose == BrowserPurpose::kReference ? BrowserFilter::kTraces
+                                                                     : BrowserFilter::kModels);
+  }
+  purpose_ = purpose;
   visible_ = true;
   opening_ = true;
   chosen_.clear();
@@ -233,7 +240,8 @@ void FileBrowser::draw_path_row(Ui& ui) {
     go_to(fs::path(folder_).parent_path().string());
   }
   ImGui::SameLine();
-  const std::array<const char*, 3> filters{"Models (*.gguf, *.safetensors)", "Folders",
+  const std::array<const char*, 4> filters{"Models (*.gguf, *.safetensors)",
+                                           "Traces and dumps (safetensors, logs, npz …)", "Folders",
                                            "All files"};
   const float filter_width = px(ui, 230.0F);
   // Fields as high as the button beside them.
@@ -281,8 +289,9 @@ std::optional<std::string> FileBrowser::draw(Ui& ui) {
     return std::nullopt;
   }
   take_results();
+  const char* title = purpose_ == BrowserPurpose::kReference ? kReferenceTitle : kTitle;
   if (opening_) {
-    ImGui::OpenPopup(kTitle);
+    ImGui::OpenPopup(title);
     opening_ = false;
   }
   const ImVec2 screen = ImGui::GetMainViewport()->Size;
@@ -291,7 +300,7 @@ std::optional<std::string> FileBrowser::draw(Ui& ui) {
   ImGui::SetNextWindowSize(size, ImGuiCond_Always);
   ImGui::SetNextWindowPos(ImGui::GetMainViewport()->GetCenter(), ImGuiCond_Always, {0.5F, 0.5F});
   bool stays_open = true;
-  if (begin_dialog(kTitle, &stays_open, px(ui, 1.0F), ImGuiWindowFlags_NoResize)) {
+  if (begin_dialog(title, &stays_open, px(ui, 1.0F), ImGuiWindowFlags_NoResize)) {
     draw_contents(ui);
     const bool escaped = !path_active_ && ImGui::IsKeyPressed(ImGuiKey_Escape, false) &&
                          ImGui::IsWindowFocused(ImGuiFocusedFlags_RootAndChildWindows);

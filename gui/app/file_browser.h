@@ -18,13 +18,17 @@ struct ImGuiInputTextCallbackData;
 
 namespace layerscope::gui {
 
+/// What is chosen, and so which files are shown first.
+enum class BrowserPurpose : std::uint8_t { kOpen, kReference };
+
 class FileBrowser {
  public:
   /// `on_change` wakes the window when a folder or preview has been read (any thread).
   explicit FileBrowser(std::function<void()> on_change) : worker_(std::move(on_change)) {}
 
   /// Opens the dialog in `folder` (the working folder when empty or gone).
-  void open(const std::string& folder, const std::vector<std::string>& recent);
+  void open(const std::string& folder, const std::vector<std::string>& recent,
+            BrowserPurpose purpose = BrowserPurpose::kOpen);
   [[nodiscard]] bool visible() const { return visible_; }
   [[nodiscard]] const std::string& folder() const { return folder_; }
 
@@ -45,10 +49,12 @@ class FileBrowser {
   void draw_places(Ui& ui);
   void draw_list(Ui& ui);
   void draw_preview(Ui& ui);
+  static void draw_trace_preview(Ui& ui, const TracePreview& trace);
   void draw_buttons(Ui& ui);
   static int on_path_key(ImGuiInputTextCallbackData* data);
 
   BrowserWorker worker_;
+  BrowserPurpose purpose_ = BrowserPurpose::kOpen;
   bool visible_ = false;
   bool opening_ = false;
   bool path_active_ = false;

@@ -196,6 +196,12 @@ void FileBrowser::draw_preview(Ui& ui) {
     text(c.quiet, "Reading the header…");
     return;
   }
+  if (preview_->trace) {
+    ui.widgets.state("browser/preview/error", "");
+    ui.widgets.state("browser/preview/file", file);
+    draw_trace_preview(ui, *preview_->trace);
+    return;
+  }
   if (!preview_->preview) {
     ui.widgets.state("browser/preview/error", preview_->error);
     text(c.error, "This file cannot be opened");
@@ -227,6 +233,26 @@ void FileBrowser::draw_preview(Ui& ui) {
     ImGui::PushTextWrapPos(0.0F);
     text(c.warn, fmt::format("It cannot be run: tensors of type {} are not supported yet.",
                              fmt::join(p.undecodable, ", ")));
+    ImGui::PopTextWrapPos();
+  }
+}
+
+void FileBrowser::draw_trace_preview(Ui& ui, const TracePreview& trace) {
+  fact_state(ui, "format", "Format", trace.format);
+  fact_state(ui, "name", "Model", utf8_sanitize(trace.model));
+  fact_state(ui, "architecture", "Architecture", trace.architecture);
+  fact_state(ui, "tokens", "Tokens",
+             trace.n_prompt > 0
+                 ? fmt::format("{}, {} of them prompt", trace.n_positions, trace.n_prompt)
+                 : fmt::format("{}", trace.n_positions));
+  fact_state(ui, "tensors", "Tensors", view::grouped(trace.n_tensors));
+  fact_state(ui, "captured", "Captured", trace.capture);
+  fact_state(ui, "backend", "Backend", trace.backend);
+  fact_state(ui, "faults", "Faults", fmt::format("{}", fmt::join(trace.faults, ", ")));
+  fact_state(ui, "size", "Size", view::bytes_text(trace.file_bytes));
+  for (const std::string& note : trace.notes) {
+    ImGui::PushTextWrapPos(0.0F);
+    text(colors(ui).quiet, note);
     ImGui::PopTextWrapPos();
   }
 }

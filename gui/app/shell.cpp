@@ -30,10 +30,14 @@ const char* state_name(session::State state) {
 Shell::Shell(session::SessionLink& session, HeatmapRenderer& heatmaps, StoredState stored,
              std::function<void()> wake)
     : session_(&session),
+      wake_(std::move(wake)),
+      compared_(wake_),
       stored_(std::move(stored)),
       panels_(make_panels()),
-      browser_(std::move(wake)) {
-  ui_.session = &session;
+      browser_(wake_) {
+  compared_.set_candidate(session);
+  ui_.session = &compared_;
+  ui_.compared = &compared_;
   ui_.heatmaps = &heatmaps;
   ui_.snapshot = session.snapshot();
   ui_.settings = stored_.settings;
@@ -41,8 +45,9 @@ Shell::Shell(session::SessionLink& session, HeatmapRenderer& heatmaps, StoredSta
 
 void Shell::set_session(session::SessionLink& session) {
   session_ = &session;
-  ui_.session = &session;
-  ui_.snapshot = session.snapshot();
+  export_waits_ = false;
+  compared_.set_candidate(session);
+  ui_.snapshot = compared_.snapshot();
   ui_.fault_request = {};
   seen_error_ = ui_.snapshot->error_serial;
   ui_.notice.clear();
@@ -62,11 +67,21 @@ void Shell::load(const std::string& path) {
     return;
   }
   ui_.notice.clear();
-  if (session_->link().remote) {
-    open_wanted_ = absolute.string();  // a file of this machine: the worker is left first
+  if (session::opens_as_trace(absolute.string())) {
+    trace_wanted_ = absolute.string();
+    return;
+  }
+  if (const session::LinkState link = session_->link(); link.remote || link.recording) {
+    open_wanted_ = absolute.string();  // what is shown now is left first
     return;
   }
   session_->send(session::LoadModel{absolute.string()});
+}
+
+void Shell::choose_reference(const std::string& path) {
+  std::error_code failed;
+  compared_.choose_reference(std::filesystem::absolute(path, failed).string());
+  ui_.requests.show_tab = "compare";
 }
 
 void Shell::set_prompt(std::string text, bool chat, bool evaluate) {
@@ -91,7 +106,8 @@ void Shell::inform(std::string text, bool stays) {
 }
 
 void Shell::follow_session() {
-  ui_.snapshot = session_->snapshot();
+  compared_.advance();
+  ui_.snapshot = compared_.snapshot();
   const session::Snapshot& snapshot = *ui_.snapshot;
   if (snapshot.error_serial != seen_error_) {
     seen_error_ = snapshot.error_serial;
@@ -109,6 +125,20 @@ void Shell::follow_session() {
     if (seen_model_ != nullptr && !session_->link().remote) {
       remember_file(ui_.settings, seen_model_->path);
       ui_.settings.last_folder = std::filesystem::path(seen_model_->path).parent_path().string();
+    }
+    if (snapshot.recording != nullptr) {
+      ui_.prompt_text = snapshot.prompt;
+      ui_.prompt_chat = snapshot.chat;
+      prompt_wanted_ = false;
+    } else if (seen_model_ != nullptr && seen_model_->file != nullptr) {
+      compared_.set_model({seen_model_->path, snapshot.backend});
+    }
+  }
+  if (snapshot.session_serial != seen_session_ && compared_.side() == session::Side::kA) {
+    seen_session_ = snapshot.session_serial;
+    if (snapshot.fed_text.empty() && !snapshot.prompt.empty()) {  // tokens were fed, not a text
+      ui_.prompt_text = snapshot.prompt;
+      ui_.prompt_chat = false;
     }
   }
   if (prompt_wanted_ && has_model(ui_)) {
@@ -137,7 +167,11 @@ void Shell::draw(float scale, double frame_seconds) {
   palette_.draw(
       ui_, [this] { return palette_entries(); }, scale_);
   if (const auto chosen = browser_.draw(ui_)) {
-    load(*chosen);
+    if (std::exchange(choosing_reference_, false)) {
+      choose_reference(*chosen);
+    } else {
+      load(*chosen);
+    }
   }
   if (auto choice = remote_dialog_.draw(ui_, scale_)) {
     attach_wanted_ = std::move(choice);
@@ -175,6 +209,7 @@ void Shell::register_states() {
   widgets.state("selection/tensor", ui_.selection.tensor);
   widgets.state("selection/head", std::to_string(ui_.selection.head));
   register_link();
+  register_recording();
   for (const auto& [id, value] : extra_states_) {
     widgets.state(id, value);
   }
@@ -188,6 +223,14 @@ void Shell::register_link() {
   ui_.widgets.state("link/problem", link.problem);
   ui_.widgets.state("link/bytes", std::to_string(link.bytes_total));
   ui_.widgets.state("link/reconnects", std::to_string(link.reconnects));
+}
+
+void Shell::register_recording() {
+  const auto& recording = ui_.snapshot->recording;
+  ui_.widgets.state("app/recording", recording != nullptr ? recording->format : "");
+  ui_.widgets.state("app/recorded", std::to_string(recording ? recording->n_positions : 0));
+  ui_.widgets.state("app/side", session::side_name(compared_.side()));
+  ui_.widgets.state("app/export", export_ != nullptr || export_waits_ ? "writing" : "");
 }
 
 void Shell::handle_keys() {
@@ -336,8 +379,10 @@ void Shell::poll_system_dialog() {
 
 ShellRequests Shell::after_frame() {
   AppRequests asked = std::exchange(ui_.requests, AppRequests{});
-  if (asked.open_file_dialog && !browser_.visible()) {
-    browser_.open(ui_.settings.last_folder, ui_.settings.recent);
+  if ((asked.open_file_dialog || asked.open_reference_dialog) && !browser_.visible()) {
+    choosing_reference_ = asked.open_reference_dialog;
+    browser_.open(ui_.settings.last_folder, ui_.settings.recent,
+                  choosing_reference_ ? BrowserPurpose::kReference : BrowserPurpose::kOpen);
   }
   if (asked.open_system_dialog) {
     if (const Status status = system_dialog_.open(browser_.folder()); !status.ok()) {
@@ -375,6 +420,9 @@ ShellRequests Shell::after_frame() {
   result.quit = asked.quit;
   result.redraw = asked.redraw;
   export_what_was_asked(asked, result);
+  follow_export();
+  result.redraw = result.redraw || export_ != nullptr || export_waits_;
+  result.open_trace = std::exchange(trace_wanted_, {});
   result.attach = std::exchange(attach_wanted_, std::nullopt);
   result.open_path = std::exchange(open_wanted_, {});
   result.detach = asked.detach || !result.open_path.empty();

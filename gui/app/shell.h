@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/session/compared_session.h"
 #include "engine/session/session.h"
+#include "engine/session/trace_export.h"
 #include "gui/app/file_browser.h"
 #include "gui/app/keymap.h"
 #include "gui/app/palette.h"
@@ -30,6 +32,7 @@ struct ShellRequests {
   ImVec2 panel_min{0.0F, 0.0F}, panel_max{0.0F, 0.0F};
   std::optional<RemoteChoice> attach;  ///< to this worker, instead of the present session
   bool detach = false;                 ///< back to a session in this process …
+  std::string open_trace;              ///< show this trace once it is read
   std::string open_path;               ///< … which then loads this, unless empty
 };
 
@@ -57,8 +60,12 @@ class Shell {
   /// Carries out what panels and keys asked for.
   ShellRequests after_frame();
 
-  /// Loads a model (a folder opens the browser there). The present one stays if that fails.
+  /// Loads a model or opens a trace (a folder opens the browser there). The present one stays if
+  /// that fails.
   void load(const std::string& path);
+  /// Chooses what the session is compared with.
+  void choose_reference(const std::string& path);
+  [[nodiscard]] session::ComparedSession& compared() { return compared_; }
   /// The prompt to set as soon as a model is loaded; `evaluate` also feeds it.
   void set_prompt(std::string text, bool chat, bool evaluate);
   /// That prompt has not been sent yet.
@@ -95,8 +102,13 @@ class Shell {
   void export_what_was_asked(const AppRequests& asked, ShellRequests& result);
   [[nodiscard]] const Panel* find_panel(const std::string& id) const;
   void register_link();
+  void register_recording();
+  void start_export(bool whole);
+  void follow_export();
 
   session::SessionLink* session_;
+  std::function<void()> wake_;
+  session::ComparedSession compared_;
   StoredState stored_;
   Ui ui_;
   std::vector<PanelEntry> panels_;
@@ -105,6 +117,11 @@ class Shell {
   RemoteDialog remote_dialog_;
   std::optional<RemoteChoice> attach_wanted_;
   std::string open_wanted_;
+  std::string trace_wanted_;
+  bool choosing_reference_ = false;  ///< what the browser is open for
+  std::unique_ptr<session::TraceExport> export_;
+  bool export_waits_ = false;       ///< for every tensor of the present tokens
+  std::uint64_t export_error_ = 0;  ///< the session's error serial then
   float scale_ = 1.0F;
   CommandPalette palette_;
   std::string export_folder_;
@@ -114,6 +131,7 @@ class Shell {
   std::string wanted_tab_;   ///< to be opened by the next frame
   bool notice_of_session_ = false;
   std::uint64_t seen_error_ = 0;
+  std::uint64_t seen_session_ = 0;
   std::shared_ptr<const session::ModelInfo> seen_model_;
   std::string wanted_prompt_;
   bool wanted_chat_ = false;

@@ -11,6 +11,7 @@
 #include "gui/panels/actions.h"
 #include "gui/panels/diagnosis.h"
 #include "gui/view/export_text.h"
+#include "gui/view/text.h"
 
 namespace layerscope::gui {
 namespace {
@@ -50,6 +51,8 @@ std::vector<PaletteEntry> Shell::palette_entries() {
     ask(fmt::format("{} as PNG", panel), [this, panel] { ui_.requests.panel_png = panel; });
     ask(fmt::format("{} as CSV", panel), [this, panel] { ui_.requests.panel_csv = panel; });
   }
+  ask("session as trace", [this] { ui_.requests.export_trace = true; });
+  ask("session as trace, every tensor", [this] { ui_.requests.export_whole_trace = true; });
   ask("findings as a page", [this] { ui_.requests.findings_html = true; });
   const auto command = [&](std::string text, std::string line) {
     if (!line.empty()) {
@@ -81,6 +84,15 @@ std::vector<PaletteEntry> Shell::palette_entries() {
   const auto& model = ui_.snapshot->model;
   if (model == nullptr) {
     return entries;
+  }
+  entries.push_back(
+      {"Compare", "Choose a reference", "", [this] { ui_.requests.open_reference_dialog = true; }});
+  if (compared_.has_sides()) {
+    for (const session::Side side :
+         {session::Side::kA, session::Side::kB, session::Side::kDifference}) {
+      entries.push_back({"Compare", fmt::format("show {}", session::side_name(side)), "",
+                         [this, side] { compared_.set_side(side); }});
+    }
   }
   entries.push_back({"Check", "Run deep checks", "", [this] {
                        ui_.send(session::DiagnoseNow{});
@@ -115,6 +127,58 @@ std::vector<PaletteEntry> Shell::palette_entries() {
   return entries;
 }
 
+/// The snapshot as it is now is written beside the session; whole tensors are made first.
+void Shell::start_export(bool whole) {
+  if (export_ != nullptr || export_waits_) {
+    inform("A trace is being written already");
+    return;
+  }
+  const auto snapshot = compared_.candidate();
+  if (whole && !session::trace_is_present(*snapshot)) {
+    if (session_->link().remote) {
+      notify("A worker's session is saved there: start it with --trace-dir");
+      return;
+    }
+    export_waits_ = true;
+    export_error_ = snapshot->error_serial;
+    session_->send(session::MakeTrace{});
+    return;
+  }
+  export_ = std::make_unique<session::TraceExport>(
+      snapshot, export_path(export_folder_, "session", "safetensors"), whole, wake_);
+}
+
+void Shell::follow_export() {
+  if (export_waits_ && session_->idle()) {
+    const auto snapshot = compared_.candidate();
+    export_waits_ = false;
+    if (session::trace_is_present(*snapshot)) {
+      start_export(true);
+    } else if (snapshot->error_serial == export_error_) {
+      inform("Writing the trace was cancelled");
+    }
+  }
+  if (export_ == nullptr) {
+    return;
+  }
+  if (const auto outcome = export_->take()) {
+    if (!outcome->ok()) {
+      notify(outcome->error().message);
+    } else {
+      const session::TraceExportReport& report = outcome->value();
+      inform(fmt::format(
+          "Saved {} ({} tokens, {}){}", export_->path(), report.n_positions,
+          view::bytes_text(report.bytes),
+          report.without_rows > 0
+              ? fmt::format("; attention rows of {} tokens are not in it: they were dropped, or "
+                            "stay on the GPU (“every tensor” has them)",
+                            report.without_rows)
+              : std::string()));
+    }
+    export_.reset();
+  }
+}
+
 void Shell::export_what_was_asked(const AppRequests& asked, ShellRequests& result) {
   const auto save = [this](const std::string& path, const std::string& text) {
     if (const Status status = write_text(path, text); !status.ok()) {
@@ -129,6 +193,9 @@ void Shell::export_what_was_asked(const AppRequests& asked, ShellRequests& resul
       ImGui::SetClipboardText(command.c_str());
       inform("Copied: " + command);
     }
+  }
+  if (asked.export_trace || asked.export_whole_trace) {
+    start_export(asked.export_whole_trace);
   }
   if (asked.findings_html && ui_.snapshot->model != nullptr) {
     save(export_path(export_folder_, "findings", "html"),

@@ -146,7 +146,14 @@ void AttentionPanel::looks(Ui& ui) {
   } else if (row.empty() && ui.snapshot->draws) {
     text(c.quiet, "…");
   } else if (row.empty()) {
-    text(c.quiet, "This row was not captured, or was dropped to stay within the memory budget.");
+    const auto& recording = ui.snapshot->recording;
+    const bool missing = recording != nullptr && !recording->attention.empty();
+    ImGui::PushTextWrapPos();
+    text(c.quiet, missing ? recording->attention
+                          : "This row was not captured, or was dropped to stay within the memory "
+                            "budget.");
+    ImGui::PopTextWrapPos();
+    ui.widgets.state("attention/missing", missing ? recording->attention : "");
   } else {
     shaded_text(ui, shown, row);
   }

@@ -31,7 +31,8 @@ void text_up(ImDrawList* draw, ImVec2 visible, ImVec2 end, ImU32 color, const st
 }  // namespace
 
 bool AttentionDetail::can_zoom(const Ui& ui) const {
-  return ui.pictures && (ui.snapshot->draws || ui.snapshot->backend == "cpu");
+  const bool live = ui.side() == session::Side::kA && ui.snapshot->recording == nullptr;
+  return ui.pictures && live && (ui.snapshot->draws || ui.snapshot->backend == "cpu");
 }
 
 /// The engine's picture of the part that is looked at, once it is there.
@@ -210,7 +211,8 @@ void AttentionDetail::sums(Ui& ui, const Geometry& map) {
     for (std::size_t i = 0; i < sums_.size(); ++i) {
       capture::HeadStats stats;
       stats.row_sum = sums_[i];
-      if (!view::row_sum_off(stats, static_cast<int>(i + 1) * rect.bin)) {
+      if (ui.side() == session::Side::kDifference ||
+          !view::row_sum_off(stats, static_cast<int>(i + 1) * rect.bin)) {
         sums_[i] = HeatmapData::kHole;
       }
     }
@@ -298,7 +300,7 @@ void AttentionDetail::line(Ui& ui, Point at, bool hovered) const {
     }
   }
   if (stats != nullptr) {
-    const bool off = view::row_sum_off(*stats, at.q + 1);
+    const bool off = ui.side() != session::Side::kDifference && view::row_sum_off(*stats, at.q + 1);
     add(off ? c.error : c.quiet,
         fmt::format("· row sum {:.4f}{}", stats->row_sum, off ? " (should be 1)" : ""));
   }

@@ -72,7 +72,8 @@ void AttentionOverview::thumbnail(Ui& ui, int layer, int head, ImVec2 min, float
   if (const view::Badge* badge = ui.badges.head(layer, head)) {
     draw_badge(ui, fmt::format("attention/badge/layer {}/head {}", layer, head),
                {max.x - radius * 1.3F, min.y + radius * 1.3F}, radius, badge->severity);
-  } else if (stats != nullptr && view::row_sum_off(*stats, ui.shown_position() + 1)) {
+  } else if (stats != nullptr && ui.side() != session::Side::kDifference &&
+             view::row_sum_off(*stats, ui.shown_position() + 1)) {
     draw->AddCircleFilled({max.x - radius * 1.3F, min.y + radius * 1.3F}, radius * 0.7F, c.error);
   }
   if (layer == ui.selection.layer && head == ui.selection.head) {

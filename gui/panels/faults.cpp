@@ -334,7 +334,10 @@ void FaultsPanel::draw(Ui& ui) {
     return;
   }
   if (s.model->faults.empty()) {
-    empty_state(ui, "faults", "No fault is known for this model", "");
+    empty_state(ui, "faults", "No fault is known for this model",
+                s.recording != nullptr
+                    ? "This is a recording: nothing runs that could be broken. Open its model."
+                    : "");
     return;
   }
   const ImVec2 room = ImGui::GetContentRegionAvail();

@@ -71,7 +71,7 @@ void HeadsPanel::row(Ui& ui, const view::HeadRow& row, int keys) {
     mono(ui, color, value);
   };
   const FontScope font(ui.fonts.mono);
-  const bool off = view::row_sum_off(s, keys);
+  const bool off = ui.side() != session::Side::kDifference && view::row_sum_off(s, keys);
   number(fmt::format("{:.4f}{}", s.row_sum, off ? "  ≠ 1" : ""), off ? c.error : c.text);
   number(fmt::format("{:7.4f}", s.entropy), std::isfinite(s.entropy) ? c.text : c.error);
   number(fmt::format("{:.4f}", s.max), std::isfinite(s.max) ? c.text : c.error);
@@ -99,8 +99,10 @@ void HeadsPanel::draw(Ui& ui) {
     empty_state(ui, "heads", "No statistics of heads",
                 frame == nullptr ? "Open a model and press Step (F10): each head's row is summed "
                                    "up here."
-                                 : "Capture is off at this step; attention statistics need at "
-                                   "least the summary tier.");
+                : ui.snapshot->recording != nullptr && !ui.snapshot->recording->heads.empty()
+                    ? ui.snapshot->recording->heads
+                    : "Capture is off at this step; attention statistics need at "
+                      "least the summary tier.");
     return;
   }
   text(colors(ui).quiet, fmt::format("query {} · {} keys", token_label(ui, ui.shown_position()),

@@ -20,7 +20,8 @@ WantedDetail want_detail(Ui& ui, bool lens) {
   const session::TokenDetail* detail = s.token_detail.get();
   const bool same = detail != nullptr && detail->position == ui.shown_position() &&
                     (detail->serial == frame->serial || !detail->error.empty());
-  result.fresh = same && (!lens || !detail->lens.empty() || !detail->error.empty());
+  result.fresh = same && (!lens || !detail->lens.empty() || !detail->lens_error.empty() ||
+                          !detail->error.empty());
   if (result.fresh) {
     return result;
   }

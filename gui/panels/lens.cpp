@@ -98,15 +98,18 @@ void draw_lens(Ui& ui) {
     return;
   }
   const WantedDetail wanted = want_detail(ui, true);
-  if (wanted.detail == nullptr || (wanted.detail->lens.empty() && wanted.detail->error.empty())) {
+  const std::string problem = wanted.detail == nullptr        ? ""
+                              : !wanted.detail->error.empty() ? wanted.detail->error
+                                                              : wanted.detail->lens_error;
+  if (wanted.detail == nullptr || (wanted.detail->lens.empty() && problem.empty())) {
     text(c.quiet, "evaluating the token again…");
     return;
   }
-  if (!wanted.detail->error.empty()) {
+  if (wanted.detail->lens.empty() || !wanted.detail->error.empty()) {
     ImGui::PushTextWrapPos();
-    text(c.quiet, wanted.detail->error);
+    text(c.quiet, problem);
     ImGui::PopTextWrapPos();
-    ui.widgets.state("lens/error", wanted.detail->error);
+    ui.widgets.state("lens/error", problem);
     return;
   }
   const view::LensView lens = view::lens_view(

@@ -248,9 +248,12 @@ void LogitsPanel::draw(Ui& ui) {
   at.bar_end = std::max(at.bar_end, at.bar + px(ui, 4.0F));
   if (!bars.known) {
     ImGui::PushTextWrapPos();
-    text(c.quiet,
-         "No distribution was computed after this prompt token: only the last token of a "
-         "prompt needs one.");
+    const auto& recording = ui.snapshot->recording;
+    const bool missing = recording != nullptr && !recording->logits.empty();
+    text(c.quiet, missing ? recording->logits
+                          : "No distribution was computed after this prompt token: only the last "
+                            "token of a prompt needs one.");
+    ui.widgets.state("logits/missing", missing ? recording->logits : "");
     ImGui::PopTextWrapPos();
     if (button(ui, "logits/newest", "Show the newest step", Look::kLink)) {
       select_position(ui, -1);

@@ -423,7 +423,14 @@ void NormsPanel::draw(Ui& ui) {
     if (map_.any()) {
       map(ui, ImGui::GetContentRegionAvail(), tap);
     } else {
-      text(c.quiet, "This model has no such tap, or it was not captured. Choose another above.");
+      const auto& recording = ui.snapshot->recording;
+      const bool missing = recording != nullptr && !recording->norms.empty();
+      ImGui::PushTextWrapPos();
+      text(c.quiet, missing ? recording->norms
+                            : "This model has no such tap, or it was not captured. Choose another "
+                              "above.");
+      ImGui::PopTextWrapPos();
+      ui.widgets.state("norms/missing", missing ? recording->norms : "");
     }
   }
   ImGui::EndChild();

@@ -23,6 +23,7 @@ std::unique_ptr<Panel> make_norms();
 std::unique_ptr<Panel> make_findings(std::shared_ptr<const TabTitles> titles);
 std::unique_ptr<Panel> make_heads();
 std::unique_ptr<Panel> make_tensors();
+std::unique_ptr<Panel> make_compare();
 std::unique_ptr<Panel> make_kv_cache();
 std::unique_ptr<Panel> make_faults(std::shared_ptr<const TabTitles> titles);
 std::unique_ptr<Panel> make_model();

@@ -15,6 +15,7 @@ std::vector<PanelEntry> make_panels() {
   panels.push_back({Place::kBottom, make_heads()});
   panels.push_back({Place::kBottom, make_tensors()});
   panels.push_back({Place::kBottom, make_kv_cache()});
+  panels.push_back({Place::kBottom, make_compare()});
   panels.push_back({Place::kBottom, make_faults(titles)});
   panels.push_back({Place::kBottom, make_model()});
   panels.push_back({Place::kBottom, make_log()});

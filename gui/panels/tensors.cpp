@@ -43,6 +43,9 @@ class TensorsPanel final : public Panel {
   void follow(Ui& ui);
   TensorSource::Ptr find(Ui& ui, const std::string& key) const;
   bool coming(Ui& ui, const std::string& key) const;
+  static TensorSource::Ptr find_in(const std::shared_ptr<const session::TokenDetail>& detail,
+                                   const std::string& key);
+  bool follow_reference(Ui& ui);
   void show(Ui& ui, const std::string& key);
   void list(Ui& ui);
   void row(Ui& ui, const view::TreeRow& row);
@@ -61,21 +64,46 @@ class TensorsPanel final : public Panel {
   std::string second_key_;  ///< compared with; empty: none
   std::string scroll_to_;   ///< row to bring into view
   std::string difference_error_;
+  bool beside_ = false;                        ///< A, B and their difference are shown
+  session::ComparedSession::Details details_;  ///< of these two
   std::array<TensorSource::Ptr, view::TensorWorker::kSlots> sources_;
   std::array<TensorMap, view::TensorWorker::kSlots> maps_;
   TensorLook look_;
   TensorDetail detail_;
 };
 
+TensorSource::Ptr TensorsPanel::find_in(const std::shared_ptr<const session::TokenDetail>& detail,
+                                        const std::string& key) {
+  for (std::size_t i = 0; detail != nullptr && i < detail->pass.tensors.size(); ++i) {
+    const capture::FullTensor& t = detail->pass.tensors[i];
+    if (view::tap_key(t.tap, t.layer) == key) {
+      return TensorSource::tap(detail, i);
+    }
+  }
+  return nullptr;
+}
+
+/// With a reference, a tap of A, of B and their difference can stand side by side; true when that
+/// changed.
+bool TensorsPanel::follow_reference(Ui& ui) {
+  const bool beside = ui.beside_reference && ui.compared != nullptr && ui.compared->has_sides() &&
+                      ui.selection.tensor.starts_with("tap/");
+  const auto details =
+      beside ? ui.compared->details(ui.shown_position()) : session::ComparedSession::Details{};
+  const bool changed =
+      beside != beside_ || (beside && details.a != nullptr && details.b != nullptr &&
+                            (details.a != details_.a || details.b != details_.b));
+  if (changed) {
+    beside_ = beside;
+    details_ = details;
+    second_key_.clear();
+  }
+  return changed;
+}
+
 TensorSource::Ptr TensorsPanel::find(Ui& ui, const std::string& key) const {
   if (key.starts_with("tap/")) {
-    for (std::size_t i = 0; taps_ != nullptr && i < taps_->pass.tensors.size(); ++i) {
-      const capture::FullTensor& t = taps_->pass.tensors[i];
-      if (view::tap_key(t.tap, t.layer) == key) {
-        return TensorSource::tap(taps_, i);
-      }
-    }
-    return nullptr;
+    return find_in(taps_, key);
   }
   const format::TensorInfo* tensor = file_ != nullptr ? file_->find_tensor(key) : nullptr;
   if (tensor == nullptr || !elsewhere(*tensor)) {
@@ -117,6 +145,7 @@ void TensorsPanel::follow(Ui& ui) {
       renew = key_.starts_with("tap/") || second_key_.starts_with("tap/");
     }
   }
+  renew = follow_reference(ui) || renew;
   if (ui.snapshot->n_frames == 0 && taps_ != nullptr) {
     taps_.reset();
     stale_ = true;
@@ -136,10 +165,12 @@ void TensorsPanel::follow(Ui& ui) {
   const std::string second = sources_[1] != nullptr ? sources_[1]->key : std::string();
   // A tensor of another machine is looked for until it has come.
   renew = renew || (sources_[0] == nullptr && !key_.empty() && !key_.starts_with("tap/"));
-  if (other || renew || second != second_key_) {
+  if (other || renew || (!beside_ && second != second_key_)) {
     const auto before = sources_[0];
-    sources_[0] = find(ui, key_);
-    sources_[1] = second_key_.empty() ? nullptr : find(ui, second_key_);
+    sources_[0] = beside_ ? find_in(details_.a, key_) : find(ui, key_);
+    sources_[1] = beside_               ? find_in(details_.b, key_)
+                  : second_key_.empty() ? nullptr
+                                        : find(ui, second_key_);
     sources_[2] = nullptr;
     difference_error_.clear();
     if (sources_[0] != nullptr && sources_[1] != nullptr) {
@@ -149,7 +180,8 @@ void TensorsPanel::follow(Ui& ui) {
       } else {
         difference_error_ = difference.error().message;
       }
-    } else if (!second_key_.empty() && sources_[1] == nullptr && !coming(ui, second_key_)) {
+    } else if (!beside_ && !second_key_.empty() && sources_[1] == nullptr &&
+               !coming(ui, second_key_)) {
       second_key_.clear();
     }
     const auto& now = sources_[0];
@@ -293,6 +325,13 @@ void TensorsPanel::toolbar(Ui& ui) {
   };
   zoom("tensors/zoom in", "+", 2.0, "Closer (wheel up)");
   zoom("tensors/zoom out", "−", 0.5, "Farther (wheel down)");
+  if (ui.compared != nullptr && ui.compared->has_sides() && key_.starts_with("tap/")) {
+    ImGui::SameLine(0.0F, px(ui, 12.0F));
+    if (button(ui, "tensors/beside", "A · B", ui.beside_reference ? Look::kOn : Look::kPlain,
+               "This tap of the session, of the reference, and their difference")) {
+      ui.beside_reference = !ui.beside_reference;
+    }
+  }
   const std::string label = second_key_.empty() ? "Compare…" : "Stop comparing";
   ImGui::SameLine(0.0F, px(ui, 12.0F));
   if (button(ui, "tensors/compare", label, second_key_.empty() ? Look::kPlain : Look::kOn,
@@ -317,8 +356,8 @@ void TensorsPanel::toolbar(Ui& ui) {
           ui.widgets.mark("tensors/compare/" + key);
         }
       };
-      for (const format::TensorInfo& t : file_->tensors) {
-        candidate(t.name, t.shape == source->shape);
+      for (std::size_t i = 0; file_ != nullptr && i < file_->tensors.size(); ++i) {
+        candidate(file_->tensors[i].name, file_->tensors[i].shape == source->shape);
       }
       for (std::size_t i = 0; taps_ != nullptr && i < taps_->pass.tensors.size(); ++i) {
         const auto tap = TensorSource::tap(taps_, i);
@@ -357,7 +396,10 @@ void TensorsPanel::maps(Ui& ui, ImVec2 room) {
           ImGui::GetCursorScreenPos(),
           {ImGui::GetCursorScreenPos().x + width, ImGui::GetCursorScreenPos().y + line * 2.0F},
           true);
-      text(i == 2 ? c.warn : c.quiet, i == 2 ? "difference" : sources_[slot]->name);
+      text(i == 2 ? c.warn : c.quiet,
+           i == 2    ? "difference"
+           : beside_ ? fmt::format("{} · {}", i == 0 ? "A" : "B", sources_[slot]->name)
+                     : sources_[slot]->name);
       ImGui::PopClipRect();
     }
     ImGui::SetCursorPos({x, start.y + titles});
@@ -425,7 +467,14 @@ void TensorsPanel::draw(Ui& ui) {
   ui.widgets.state("tensors/taps",
                    fmt::format("{}", taps_ != nullptr ? taps_->pass.tensors.size() : 0));
   ui.widgets.state("tensors/busy", worker_.busy() ? "yes" : "no");
-  if (file_ == nullptr) {
+  const auto& recording = ui.snapshot->recording;
+  const std::string missing = recording != nullptr ? recording->tensors : std::string();
+  ui.widgets.state("tensors/missing", missing);
+  if (file_ == nullptr && taps_ == nullptr) {
+    if (!missing.empty()) {
+      empty_state(ui, "tensors", "No tensors", missing);
+      return;
+    }
     empty_state(ui, "tensors", "No tensors",
                 "Open a model: every tensor of its file is listed with type, shape and place, and "
                 "can be looked into. With tokens evaluated, what every layer computed stands here "
@@ -444,7 +493,7 @@ void TensorsPanel::draw(Ui& ui) {
   ImGui::EndChild();
   ImGui::SameLine(0.0F, gap);
   if (sources_[0] == nullptr) {
-    const format::TensorInfo* tensor = file_->find_tensor(key_);
+    const format::TensorInfo* tensor = file_ != nullptr ? file_->find_tensor(key_) : nullptr;
     const bool visible = ImGui::BeginChild("nothing", {0.0F, room.y});
     if (visible && tensor != nullptr && elsewhere(*tensor)) {
       tensor_report(ui, *tensor);
@@ -452,8 +501,10 @@ void TensorsPanel::draw(Ui& ui) {
       empty_state(
           ui, "tensors/detail",
           key_.starts_with("tap/") ? "That tap was not captured here" : "No tensor selected",
-          "Click a row: its values as a map, its statistics, histogram and exact values "
-          "then stand here. Right-click a second one to compare.");
+          missing.empty()
+              ? "Click a row: its values as a map, its statistics, histogram and exact values "
+                "then stand here. Right-click a second one to compare."
+              : missing);
     }
     ImGui::EndChild();
     return;

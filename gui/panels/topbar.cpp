@@ -155,9 +155,12 @@ class TopBar final : public Panel {
  private:
   static void file_menu(Ui& ui);
   static void export_menu(Ui& ui);
+  static void side_switch(Ui& ui, std::vector<Piece>& left);
   static void add_chip(Ui& ui, std::vector<Piece>& to, int priority, const char* id,
                        std::string label, ImU32 color, std::string help);
   static void model_chips(Ui& ui, std::vector<Piece>& left);
+  static void recording_chip(Ui& ui, std::vector<Piece>& left,
+                             const session::RecordingInfo& recording);
   static void speed_chips(Ui& ui, std::vector<Piece>& right);
   static void fault_chip(Ui& ui, std::vector<Piece>& right);
 
@@ -201,6 +204,12 @@ void TopBar::export_menu(Ui& ui) {
   }
   ImGui::Separator();
   const bool model = ui.snapshot->model != nullptr;
+  if (item("menu/file/export/trace", "Session as trace", "", tokens)) {
+    ui.requests.export_trace = true;
+  }
+  if (item("menu/file/export/whole trace", "Session as trace, every tensor", "", tokens)) {
+    ui.requests.export_whole_trace = true;
+  }
   if (item("menu/file/export/findings", "Findings as a page", "", model)) {
     ui.requests.findings_html = true;
   }
@@ -211,7 +220,8 @@ void TopBar::export_menu(Ui& ui) {
 }
 
 void TopBar::file_menu(Ui& ui) {
-  if (button(ui, "menu/file", "File ▾", Look::kPlain, "Open a model, recent files, screenshot")) {
+  if (button(ui, "menu/file", "File ▾", Look::kPlain,
+             "Open a model or a trace, recent files, export")) {
     ImGui::OpenPopup("file menu");
   }
   if (!begin_popup("file menu")) {
@@ -245,10 +255,15 @@ void TopBar::file_menu(Ui& ui) {
     ImGui::EndMenu();
   }
   ImGui::EndDisabled();
-  const bool remote = ui.session != nullptr && ui.session->link().remote;
-  ImGui::BeginDisabled(ui.snapshot->model == nullptr && !remote);
-  if (item("menu/file/close", remote ? "Leave the worker" : "Close model", "")) {
-    if (remote) {
+  const session::LinkState link = ui.session != nullptr ? ui.session->link() : session::LinkState{};
+  const bool elsewhere = link.remote || link.recording;
+  ImGui::BeginDisabled(ui.snapshot->model == nullptr && !elsewhere);
+  if (item("menu/file/close",
+           link.remote      ? "Leave the worker"
+           : link.recording ? "Close trace"
+                            : "Close model",
+           "")) {
+    if (elsewhere) {
       ui.requests.detach = true;
     } else {
       ui.send(session::Unload{});
@@ -273,6 +288,34 @@ void TopBar::file_menu(Ui& ui) {
   ImGui::EndPopup();
 }
 
+/// A, B or their difference: what every panel shows.
+void TopBar::side_switch(Ui& ui, std::vector<Piece>& left) {
+  if (ui.compared == nullptr || !ui.compared->has_sides()) {
+    return;
+  }
+  struct Choice {
+    session::Side side;
+    const char* id;
+    const char* help;
+  };
+  static constexpr std::array kChoices{
+      Choice{session::Side::kA, "side/A", "Every panel shows this session"},
+      Choice{session::Side::kB, "side/B", "Every panel shows the reference"},
+      Choice{session::Side::kDifference, "side/difference",
+             "Every panel shows A − B: attention and probabilities as magnitudes, norms of a − b "
+             "where both hold whole tensors, else differences of norms"}};
+  for (const Choice& choice : kChoices) {
+    const char* label = session::side_name(choice.side);
+    left.push_back(
+        {button_size(ui, label).x, 1, [&ui, choice, label] {
+           const bool on = ui.compared->side() == choice.side;
+           if (button(ui, choice.id, label, on ? Look::kOn : Look::kPlain, choice.help)) {
+             ui.compared->set_side(choice.side);
+           }
+         }});
+  }
+}
+
 void TopBar::add_chip(Ui& ui, std::vector<Piece>& to, int priority, const char* id,
                       std::string label, ImU32 color, std::string help) {
   const float width = button_size(ui, label).x;
@@ -294,6 +337,10 @@ void TopBar::model_chips(Ui& ui, std::vector<Piece>& left) {
   const std::string detail = fmt::format("{} · {} · {} · {} layers × {} heads", model->architecture,
                                          view::count_text(model->n_params), model->quantization,
                                          model->n_layers, model->n_heads);
+  if (const auto& recording = ui.snapshot->recording; recording != nullptr) {
+    recording_chip(ui, left, *recording);
+    return;
+  }
   ui.widgets.state("topbar/model", detail);
   add_chip(ui, left, 8, "topbar/detail", detail, 0,
            fmt::format("{}\n{} parameters, {} of weights\nhidden {}, feed-forward {}\n{} heads of "
@@ -313,6 +360,25 @@ void TopBar::model_chips(Ui& ui, std::vector<Piece>& left) {
     path += fmt::format(" · {}", full.substr(0, full.find(" · ")));
   }
   add_chip(ui, left, 4, "topbar/backend", path, colors(ui).good, reason);
+}
+
+/// A recording has no file to measure: its format, and what it does not hold.
+void TopBar::recording_chip(Ui& ui, std::vector<Piece>& left,
+                            const session::RecordingInfo& recording) {
+  std::string help = fmt::format(
+      "{}\n{}\n{} positions{}", recording.format, recording.path, recording.n_positions,
+      recording.capture.empty() ? std::string() : fmt::format(", captured: {}", recording.capture));
+  for (const std::string* missing : {&recording.attention, &recording.norms, &recording.logits,
+                                     &recording.tensors, &recording.texts}) {
+    help += missing->empty() ? "" : "\n\n" + *missing;
+  }
+  for (const std::string& note : recording.notes) {
+    help += "\n\n" + note;
+  }
+  ui.widgets.state("topbar/recording", help);
+  add_chip(ui, left, 2, "topbar/recording",
+           fmt::format("recording · {}", view::cut_text(recording.format, 28)), colors(ui).accent,
+           help);
 }
 
 /// What is broken on purpose is never to be mistaken for the model's own doing.
@@ -391,6 +457,7 @@ void TopBar::draw(Ui& ui) {
                     }});
   }
   left.push_back({button_size(ui, "File ▾").x, 0, [&ui] { file_menu(ui); }});
+  side_switch(ui, left);
   model_chips(ui, left);
   const float room = ImGui::GetContentRegionAvail().x;
   const bool with_keys = room > px(ui, 1180.0F);

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/session/compared_session.h"
 #include "engine/session/session.h"
 #include "engine/session/snapshot.h"
 #include "gui/view/drawn.h"
@@ -80,7 +81,10 @@ struct AppRequests {
   bool open_file_dialog = false;
   bool open_system_dialog = false;
   bool open_remote_dialog = false;
-  bool detach = false;  ///< leave the worker, back to an empty window
+  bool open_reference_dialog = false;  ///< choose what to compare with
+  bool export_trace = false;           ///< save the session as a trace
+  bool export_whole_trace = false;     ///< likewise with every tensor, evaluated again
+  bool detach = false;                 ///< leave the worker or the recording
   bool show_keys = false;
   bool quit = false;
   bool redraw = false;    ///< A panel works in slices: draw the next frame without waiting.
@@ -120,6 +124,7 @@ struct AttentionRequest {
 
 struct Ui {
   session::SessionLink* session = nullptr;
+  session::ComparedSession* compared = nullptr;  ///< `session`, where a reference can stand by it
   std::shared_ptr<const session::Snapshot> snapshot;  ///< never null
   HeatmapRenderer* heatmaps = nullptr;  ///< null in panel tests: panels then draw a flat rectangle
   WidgetRegistry widgets;
@@ -143,8 +148,9 @@ struct Ui {
   float scale = 1.0F;          ///< DPI scale
   double frame_seconds = 0.0;  ///< of the last frame
   std::uint64_t frames_dropped = 0;
-  std::string demo_path;      ///< the demo model; empty: not installed
-  bool focus_search = false;  ///< the token search is to take the keyboard
+  std::string demo_path;          ///< the demo model; empty: not installed
+  bool focus_search = false;      ///< the token search is to take the keyboard
+  bool beside_reference = false;  ///< the Tensors tab shows A, B and their difference
 
   void send(session::Command command) {
     if (session != nullptr) {
@@ -154,6 +160,10 @@ struct Ui {
   /// The position that panels show: the selected one, or the newest when following; −1 when none.
   [[nodiscard]] int shown_position() const;
   [[nodiscard]] const capture::TokenFrame* shown_frame() const;
+  /// Which of A, B and their difference is shown.
+  [[nodiscard]] session::Side side() const {
+    return compared != nullptr ? compared->side() : session::Side::kA;
+  }
 };
 
 /// A panel: its settings and one draw function. Draws into the current ImGui window, whose content

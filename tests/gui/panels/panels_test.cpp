@@ -20,7 +20,7 @@ namespace {
 
 using sample::Builder;
 
-const std::vector<std::string> kTabs{"norms", "findings", "heads", "tensors",
+const std::vector<std::string> kTabs{"norms", "findings", "heads", "tensors", "compare",
                                      "kv",    "faults",   "model", "log"};
 
 std::shared_ptr<session::Snapshot> faulty() {
