@@ -21,6 +21,7 @@ bool is_model(const std::string& path) {
 
 std::vector<std::int32_t> ids_of(const Snapshot& s) {
   std::vector<std::int32_t> ids;
+  ids.reserve(static_cast<std::size_t>(s.n_frames));
   for (int p = 0; p < s.n_frames; ++p) {
     ids.push_back(s.frame(p)->id);
   }

@@ -92,7 +92,8 @@ class PassWriter {
  private:
   void attention(int number, const compare::TracePass& pass, FrameSpan part, int layer) {
     const auto heads = static_cast<std::size_t>(part.front()->n_heads);
-    const std::size_t keys = static_cast<std::size_t>(pass.first_position + pass.n_tokens);
+    const int end = pass.first_position + pass.n_tokens;
+    const auto keys = static_cast<std::size_t>(end);
     std::vector<float> all(heads * part.size() * keys, 0.0F);
     for (std::size_t t = 0; t < part.size(); ++t) {
       for (std::size_t h = 0; h < heads; ++h) {

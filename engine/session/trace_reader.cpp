@@ -20,6 +20,12 @@ using compare::TapValues;
 
 constexpr std::size_t kMostProblems = 8;
 
+/// Position of a row.
+std::size_t place_of(const TapValues& v, int row) {
+  const int position = v.first_position + row;
+  return static_cast<std::size_t>(position);
+}
+
 bool whole(const TapValues& v) { return v.known.empty(); }
 
 capture::HeadStats stats_of_row(std::span<const float> row, int self) {
@@ -285,7 +291,7 @@ void TraceReader::take_rows(const TapTensor& tap, const TapValues& v, Making& ma
   const auto n_stats = static_cast<std::size_t>(n_layers_ + 1) * capture::kNumTaps;
   const auto layer = static_cast<std::size_t>(tap.layer < 0 ? n_layers_ : tap.layer);
   for (int row = 0; row < v.n_rows; ++row) {
-    capture::TokenFrame& frame = *making.frames[static_cast<std::size_t>(v.first_position + row)];
+    capture::TokenFrame& frame = *making.frames[place_of(v, row)];
     frame.taps.resize(n_stats);
     frame.taps[layer * capture::kNumTaps + static_cast<std::size_t>(tap.tap)] =
         capture::compute_stats(&v.values[v.index(0, row, 0)], static_cast<std::size_t>(v.width));
@@ -337,7 +343,7 @@ void TraceReader::take_logits(const TapValues& v, Making& making) const {
     return;
   }
   for (int row = 0; row < v.n_rows; ++row) {
-    const auto position = static_cast<std::size_t>(v.first_position + row);
+    const auto position = place_of(v, row);
     const auto logits =
         std::span(v.values).subspan(v.index(0, row, 0), static_cast<std::size_t>(v.width));
     const capture::LogitSummary summary = making.sampler->summarize(logits);
@@ -454,7 +460,7 @@ std::shared_ptr<const HeadMap> TraceReader::head_map(int layer, int head, int n)
     }
     const TapValues& v = values.value();
     for (int row = 0; row < v.n_rows && v.first_position + row < n; ++row) {
-      const auto position = static_cast<std::size_t>(v.first_position + row);
+      const auto position = place_of(v, row);
       const auto from = v.values.begin() + static_cast<std::ptrdiff_t>(v.index(head, row, 0));
       std::copy_n(
           from,

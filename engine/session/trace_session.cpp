@@ -16,6 +16,13 @@ namespace {
 
 constexpr double kSlowest = 0.1, kFastest = 1000.0;  // steps a second
 
+std::string place_of(const TraceSessionOptions& options) {
+  if (const compare::Trace* given = options.trace.get(); given != nullptr) {
+    return given->path;
+  }
+  return options.path;
+}
+
 bool is_stop(const Command& command) {
   return std::holds_alternative<Pause>(command) || std::holds_alternative<Stop>(command);
 }
@@ -35,7 +42,7 @@ bool opens_as_trace(const std::string& path) {
 TraceSession::TraceSession(TraceSessionOptions options)
     : options_(std::move(options)), rate_(options_.steps_per_second) {
   state_.state = State::kLoading;
-  state_.loading_path = options_.trace != nullptr ? options_.trace->path : options_.path;
+  state_.loading_path = place_of(options_);
   progress_.what = "reading the trace";
   progress_.permille = 0;
   published_ = std::make_shared<const Snapshot>(state_);
@@ -81,7 +88,7 @@ bool TraceSession::opened() const {
 LinkState TraceSession::link() const {
   LinkState link;
   link.recording = true;
-  link.place = options_.trace != nullptr ? options_.trace->path : options_.path;
+  link.place = place_of(options_);
   return link;
 }
 

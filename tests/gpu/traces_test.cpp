@@ -68,8 +68,13 @@ TEST(GpuTraces, GenerateOnCuda_AgainstTheCpu_NoDivergence) {
   LS_NEEDS_CUDA();
   const auto loaded = model::load_model(demo_model());
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
-  const auto ids =
-      loaded.value()->tokenizer->encode("Write a haiku about rain and seven stones.").ids;
+  const auto ids = loaded.value()
+                       ->tokenizer
+                       ->encode(
+                           "Write a haiku about GPU computing. Use the word forty-six. Write a "
+                           "haiku about rain and "
+                           "seven stones, then count from one to nine.")
+                       .ids;
   ASSERT_GT(ids.size(), 10U);
   const auto prompt = std::span(ids).first(ids.size() - 4);
   const auto then = std::span(ids).last(4);
