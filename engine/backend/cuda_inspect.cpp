@@ -137,7 +137,8 @@ Result<std::size_t> CudaBackend::residual_rows(std::span<const float> residual) 
 /// Final norm and head of at most logit_rows_ residuals, as a pass of several tokens computes them:
 /// logits into work_.logits.
 Status CudaBackend::head_product(std::span<const float> residual) {
-  const model::DecoderSpec& spec = (faults_ != nullptr ? faults_->computed : model_)->spec;
+  const model::Model& model = faults_ != nullptr ? *faults_->computed : *model_;
+  const model::DecoderSpec& spec = model.spec;
   const int rows = static_cast<int>(residual.size() / size(spec.hidden));
   const kernels::cuda::Launch on{on_.stream, on_.sm_count, false};
   const DeviceWeights* const edited = faults_ != nullptr ? &faults_->weights : nullptr;

@@ -15,6 +15,7 @@ constexpr const char* kReason =
 
 std::vector<DeviceInfo> list_cuda_devices() { return {{"cuda", "", false, kReason}}; }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): cuda_backend.cpp keeps it.
 Result<std::unique_ptr<Backend>> create_cuda_backend(std::shared_ptr<const model::Model> /*model*/,
                                                      const BackendOptions& /*options*/,
                                                      int /*context*/) {

@@ -124,8 +124,7 @@ Status TraceRecorder::finish(std::size_t n_prompt, const std::vector<std::string
   trace.passes = passes_;
   trace.capture = tier_name(generator_.capture.tier);
   trace.backend = generator_.backend().name();
-  const capture::Rounding rounding = generator_.backend().rounding();
-  trace.unit_roundoff = std::max(rounding.operation, rounding.product);
+  trace.unit_roundoff = generator_.backend().rounding().coarsest();
   trace.faults = faults;
   trace.vocabulary = trace_vocabulary(*generator_.model().tokenizer,
                                       generator_.model().spec.vocab_rows, generator_.frames());

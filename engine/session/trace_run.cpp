@@ -119,7 +119,7 @@ Result<compare::Trace> run_trace(const model::Model& model, backend::Backend& ba
   trace.backend = backend.name();
   trace.capture = "full";
   // A prefill on a GPU may round the inputs of its products: the coarser of the two counts.
-  trace.unit_roundoff = std::max(backend.rounding().operation, backend.rounding().product);
+  trace.unit_roundoff = backend.rounding().coarsest();
   for (std::size_t p = 0; p < passes.size(); ++p) {
     capture::PassCapture& captured = passes[p].captured;
     trace.passes.push_back({captured.first_position, captured.n_tokens});

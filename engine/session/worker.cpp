@@ -283,8 +283,7 @@ Status Session::Worker::load(const std::string& path) {
   }
   state_.draws = generator_->backend().draws();
   state_.draw_error.clear();
-  const capture::Rounding rounding = generator_->backend().rounding();
-  state_.unit_roundoff = std::max(rounding.operation, rounding.product);
+  state_.unit_roundoff = generator_->backend().rounding().coarsest();
   state_.context = generator_->backend().context();
   state_.device_bytes = model->weight_bytes() + generator_->backend().cache_bytes();
   state_.prompt.clear();

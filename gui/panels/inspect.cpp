@@ -1,11 +1,24 @@
 #include "gui/panels/inspect.h"
 
+#include <algorithm>
+
 #include "gui/panels/actions.h"
 
 namespace layerscope::gui {
 namespace {
 
-constexpr double kWhileRunning = 0.3;  ///< seconds between two requests
+constexpr double kWhileRunning = 0.3;  ///< seconds between two requests, at least
+/// Looking at the newest token takes at most this share of a run.
+constexpr double kMostShare = 1.0 / 300.0;
+
+/// Seconds between two requests while tokens come: more where an answer is dear. A token that was
+/// picked is asked for at once, for that happens once.
+double spacing(const Ui& ui, const session::TokenDetail* last) {
+  if (ui.selection.position >= 0 || last == nullptr) {
+    return kWhileRunning;
+  }
+  return std::max(kWhileRunning, (last->eval_ms + last->lens_ms) * 1e-3 / kMostShare);
+}
 
 }  // namespace
 
@@ -28,7 +41,7 @@ WantedDetail want_detail(Ui& ui, bool lens) {
   DetailRequest& asked = ui.detail_request;
   const double now = ImGui::GetTime();
   const bool waiting = asked.serial == frame->serial && (asked.lens || !lens);
-  const bool soon = is_busy(ui) && now - asked.at < kWhileRunning;
+  const bool soon = is_busy(ui) && now - asked.at < spacing(ui, detail);
   if (!waiting && !soon) {
     asked = {frame->serial, lens, now};
     ui.send(session::InspectToken{ui.shown_position(), lens ? kLensTop : 0});
