@@ -118,9 +118,7 @@ class Shell {
   std::optional<RemoteChoice> attach_wanted_;
   std::string open_wanted_;
   std::string trace_wanted_;
-  bool choosing_reference_ = false;  ///< what the browser is open for
   std::unique_ptr<session::TraceExport> export_;
-  bool export_waits_ = false;       ///< for every tensor of the present tokens
   std::uint64_t export_error_ = 0;  ///< the session's error serial then
   float scale_ = 1.0F;
   CommandPalette palette_;
@@ -129,7 +127,6 @@ class Shell {
   double info_until_ = 0.0;  ///< ImGui time; the note goes then
   std::string open_tab_;     ///< of the last frame
   std::string wanted_tab_;   ///< to be opened by the next frame
-  bool notice_of_session_ = false;
   std::uint64_t seen_error_ = 0;
   std::uint64_t seen_session_ = 0;
   std::shared_ptr<const session::ModelInfo> seen_model_;
@@ -138,8 +135,11 @@ class Shell {
   bool prompt_wanted_ = false;
   bool evaluate_wanted_ = false;
   bool keys_visible_ = false;
-  std::vector<ImGuiKeyChord> chords_;
+  bool choosing_reference_ = false;  ///< what the browser is open for
+  bool export_waits_ = false;        ///< for every tensor of the present tokens
+  bool notice_of_session_ = false;
   bool own_chords_ = false;  ///< command chords come through press()
+  std::vector<ImGuiKeyChord> chords_;
   LayoutSettings drag_start_;
   std::map<std::string, std::string> extra_states_;
 };

@@ -56,7 +56,7 @@ SystemDialog::~SystemDialog() {
 }
 
 std::string SystemDialog::ways() {
-  const std::string by_hand = program();
+  std::string by_hand = program();
   if (!PortalDialog::why_not().empty()) {
     return by_hand;
   }
