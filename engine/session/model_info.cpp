@@ -1,8 +1,10 @@
 #include "engine/session/model_info.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "engine/diagnose/fault.h"
+#include "engine/format/preview.h"
 
 namespace layerscope::session {
 
@@ -35,6 +37,21 @@ std::shared_ptr<const ModelInfo> make_model_info(const model::Model& model) {
                             example, made.ok() ? std::string() : made.error().message});
   }
   return info;
+}
+
+Result<std::shared_ptr<const ModelInfo>> list_model_file(const std::string& path) {
+  LS_TRY(const format::FilePreview preview, format::preview_model(path));
+  auto info = std::make_shared<ModelInfo>();
+  LS_TRY(info->file, format::read_model_file(path));
+  info->path = path;
+  info->name = preview.name.empty() ? std::filesystem::path(path).stem().string() : preview.name;
+  info->architecture = preview.architecture;
+  info->quantization = preview.quantisation;
+  info->n_params = preview.n_parameters;
+  info->weight_bytes = preview.file_bytes;
+  info->n_layers = static_cast<int>(preview.n_layers);
+  info->train_context = static_cast<int>(preview.context_length);
+  return std::shared_ptr<const ModelInfo>(std::move(info));
 }
 
 }  // namespace layerscope::session

@@ -232,7 +232,13 @@ void Session::Worker::handle(const LoadModel& command) {
   progress_.what = "loading";
   progress_.permille = 0;
   set_state(State::kLoading);
-  report(load(command.path));
+  const Status status = load(command.path);
+  if (!status.ok() && status.error().code == ErrorCode::kInvalidInput && generator_ == nullptr) {
+    // Nothing is lost by it: what the file holds is listed all the same.
+    auto listed = list_model_file(command.path);
+    state_.model = listed.ok() ? std::move(listed).value() : nullptr;
+  }
+  report(status);
   state_.loading_path.clear();
 }
 

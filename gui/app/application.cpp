@@ -186,7 +186,7 @@ Status Application::start() {
     return start_script();
   }
   if (options_.offscreen || options_.exit_after >= 0) {
-    task_ = std::make_unique<Task>(options_, *shell_, *session_);
+    task_ = std::make_unique<Task>(options_, *shell_);
   }
   return {};
 }
@@ -274,6 +274,9 @@ void Application::follow_trace() {
   }
   if (reading_->reader() == nullptr) {
     shell_->notify(reading_->snapshot()->error);
+    if (task_ != nullptr) {
+      task_->fail(reading_->snapshot()->error);
+    }
     reading_.reset();
     return;
   }

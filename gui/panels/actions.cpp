@@ -5,7 +5,9 @@
 namespace layerscope::gui {
 
 bool has_model(const Ui& ui) {
-  return ui.snapshot->model != nullptr && ui.snapshot->state != session::State::kLoading;
+  const session::State state = ui.snapshot->state;
+  return ui.snapshot->model != nullptr && state != session::State::kLoading &&
+         state != session::State::kEmpty;  // a file that is only listed
 }
 
 bool is_busy(const Ui& ui) {

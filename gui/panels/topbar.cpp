@@ -341,6 +341,16 @@ void TopBar::model_chips(Ui& ui, std::vector<Piece>& left) {
     recording_chip(ui, left, *recording);
     return;
   }
+  if (ui.snapshot->state == session::State::kEmpty) {
+    add_chip(ui, left, 4, "topbar/listed",
+             fmt::format("{} · {} · listed, cannot be run",
+                         model->architecture.empty() ? "no architecture" : model->architecture,
+                         model->quantization),
+             colors(ui).warn,
+             fmt::format("{}\n\nIts header stands in the Model tab, its weights in the Tensors tab.",
+                         ui.snapshot->error));
+    return;
+  }
   ui.widgets.state("topbar/model", detail);
   add_chip(ui, left, 8, "topbar/detail", detail, 0,
            fmt::format("{}\n{} parameters, {} of weights\nhidden {}, feed-forward {}\n{} heads of "
@@ -400,7 +410,7 @@ void TopBar::fault_chip(Ui& ui, std::vector<Piece>& right) {
 
 void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
   const session::Snapshot& s = *ui.snapshot;
-  if (s.model == nullptr) {
+  if (s.model == nullptr || s.state == session::State::kEmpty) {
     return;
   }
   const Palette& c = colors(ui);

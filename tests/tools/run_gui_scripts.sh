@@ -46,7 +46,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/broken"
 head -c 3000 "${models[0]}" >"$work/broken/broken.gguf"
+sed 's/olmo2/olmo9/g' "$root/tests/golden/tiny/olmo2/model.gguf" >"$work/unknown.gguf" # of no known architecture
 export MODEL=${MODEL:-${models[0]}} BROKEN=$work/broken/broken.gguf BROKEN_DIR=$work/broken
+export UNKNOWN=$work/unknown.gguf
 export LS_SOURCE_DIR=$root XDG_CONFIG_HOME=$work/config
 
 failed=0
