@@ -342,13 +342,14 @@ void TopBar::model_chips(Ui& ui, std::vector<Piece>& left) {
     return;
   }
   if (ui.snapshot->state == session::State::kEmpty) {
-    add_chip(ui, left, 4, "topbar/listed",
-             fmt::format("{} · {} · listed, cannot be run",
-                         model->architecture.empty() ? "no architecture" : model->architecture,
-                         model->quantization),
-             colors(ui).warn,
-             fmt::format("{}\n\nIts header stands in the Model tab, its weights in the Tensors tab.",
-                         ui.snapshot->error));
+    add_chip(
+        ui, left, 4, "topbar/listed",
+        fmt::format("{} · {} · listed, cannot be run",
+                    model->architecture.empty() ? "no architecture" : model->architecture,
+                    model->quantization),
+        colors(ui).warn,
+        fmt::format("{}\n\nIts header stands in the Model tab, its weights in the Tensors tab.",
+                    ui.snapshot->error));
     return;
   }
   ui.widgets.state("topbar/model", detail);
