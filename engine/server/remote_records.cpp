@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "engine/server/remote_session.h"
+#include "engine/tokenizer/listed_tokenizer.h"
 
 namespace layerscope::server {
 namespace {
@@ -22,27 +22,6 @@ constexpr std::uint64_t kEpoch = std::uint64_t{1} << 44U;
 Error nonsense(const char* what) {
   return usage_error(fmt::format("the worker sent a malformed record ({})", what));
 }
-
-/// The worker's vocabulary: text is decoded here, tokenised there.
-class RemoteTokenizer final : public tokenizer::Tokenizer {
- public:
-  explicit RemoteTokenizer(tokenizer::Vocab&& vocab) : Tokenizer(std::move(vocab)) {
-    for (std::size_t i = 0; i < pieces_.size(); ++i) {
-      index_.emplace(pieces_[i], static_cast<std::int32_t>(i));
-    }
-  }
-  [[nodiscard]] tokenizer::Encoding encode(std::string_view /*text*/,
-                                           const tokenizer::EncodeOptions&) const override {
-    return {};
-  }
-  [[nodiscard]] std::int32_t find(std::string_view piece) const override {
-    const auto found = index_.find(piece);
-    return found == index_.end() ? -1 : found->second;
-  }
-
- private:
-  std::map<std::string_view, std::int32_t> index_;  ///< views into pieces_
-};
 
 std::uint64_t kept_bytes(const capture::TokenFrame& frame) {
   return sizeof frame + frame.taps.size() * sizeof(capture::TapStats) +
@@ -170,7 +149,7 @@ Status RemoteSession::take_vocabulary(const Record& record) {
     return nonsense("vocabulary");
   }
   if (vocab_.pieces.size() == static_cast<std::size_t>(arriving_->n_tokens)) {
-    arriving_->tokenizer = std::make_shared<RemoteTokenizer>(std::move(vocab_));
+    arriving_->tokenizer = std::make_shared<tokenizer::ListedTokenizer>(std::move(vocab_));
     vocab_ = {};
     state_.model = std::move(arriving_);
     arriving_ = nullptr;

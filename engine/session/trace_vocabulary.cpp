@@ -3,36 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
+#include "engine/tokenizer/listed_tokenizer.h"
 #include "engine/tokenizer/vocab.h"
 
 namespace layerscope::session {
-namespace {
-
-/// Knows some tokens by name, and encodes nothing.
-class TraceTokenizer final : public tokenizer::Tokenizer {
- public:
-  explicit TraceTokenizer(tokenizer::Vocab&& vocab) : Tokenizer(std::move(vocab)) {
-    for (std::size_t i = 0; i < pieces_.size(); ++i) {
-      index_.emplace(pieces_[i], static_cast<std::int32_t>(i));
-    }
-  }
-  [[nodiscard]] tokenizer::Encoding encode(std::string_view /*text*/,
-                                           const tokenizer::EncodeOptions&) const override {
-    return {};
-  }
-  [[nodiscard]] std::int32_t find(std::string_view piece) const override {
-    const auto found = index_.find(piece);
-    return found == index_.end() ? -1 : found->second;
-  }
-
- private:
-  std::map<std::string_view, std::int32_t> index_;  ///< views into pieces_
-};
-
-}  // namespace
 
 compare::TraceVocabulary trace_vocabulary(const tokenizer::Tokenizer& tokenizer, int rows,
                                           FrameSpan frames) {
@@ -90,7 +66,7 @@ std::shared_ptr<const tokenizer::Tokenizer> trace_tokenizer(
       vocab.types[static_cast<std::size_t>(id)] = tokenizer::TokenType::kUnused;
     }
   }
-  return std::make_shared<TraceTokenizer>(std::move(vocab));
+  return std::make_shared<tokenizer::ListedTokenizer>(std::move(vocab));
 }
 
 std::vector<bool> usable_rows(const compare::TraceVocabulary& vocabulary, int rows) {
