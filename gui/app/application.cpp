@@ -231,7 +231,7 @@ void Application::start_session() {
   options.threads = options_.threads;
   options.gpu = options_.gpu;
   options.context = options_.context;
-  options.gpu = options_.gpu;
+  options.history_budget = options_.history_memory;
   options.draw = true;
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<session::Session>(std::move(options));
@@ -247,6 +247,7 @@ Status Application::attach(const RemoteChoice& choice) {
   server::RemoteOptions options;
   LS_TRY(options.url, server::parse_url(choice.url));
   options.token = choice.token;
+  options.history_budget = options_.history_memory;
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<server::RemoteSession>(std::move(options));
   shell_->set_session(*session);
@@ -259,6 +260,7 @@ Status Application::attach(const RemoteChoice& choice) {
 void Application::open_trace(const std::string& path) {
   session::TraceSessionOptions options;
   options.path = path;
+  options.history_budget = options_.history_memory;
   // Panels tell sessions apart by their serials.
   options.reader.serial_base = kTraceSerials * ++traces_opened_;
   options.model_path = shell_->compared().model().path;
