@@ -94,8 +94,8 @@ std::vector<std::string> get_texts(WireReader& r) {
 }
 
 void put_history(WireWriter& w, const session::HistoryUse& use) {
-  for (const std::uint64_t bytes : {use.budget, use.line, use.branches, use.requested,
-                                    use.device_rows, use.device_capacity}) {
+  for (const std::uint64_t bytes :
+       {use.budget, use.line, use.branches, use.requested, use.device_rows, use.device_capacity}) {
     w.put(bytes);
   }
   w.put(use.without_rows);

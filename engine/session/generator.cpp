@@ -313,7 +313,8 @@ Status Generator::rewind(int position, std::stop_token stop) {
   chosen_ = {};
   summary_ = logits_.empty() ? capture::LogitSummary{} : sampler_.summarize(logits_);
   LS_CHECK(status);
-  if (const auto& last = history_.frames().back(); !last->logits || last->detail < capture::Detail::kStatistics) {
+  if (const auto& last = history_.frames().back();
+      !last->logits || last->detail < capture::Detail::kStatistics) {
     // A prompt token whose distribution had not been computed, or candidates that were dropped.
     auto frame = std::make_shared<TokenFrame>(*last);
     frame->logits = summary_;
@@ -370,8 +371,8 @@ Result<bool> Generator::draw(const backend::DrawRequest& request, std::uint64_t 
     return frame.heads.empty() ? std::numeric_limits<float>::quiet_NaN()
                                : frame.head(layer, head).lse;
   };
-  return backend_->draw({request, {session_serial, history_.frames()[evaluated - 1]->serial}, lse}, sink,
-                        stop);
+  return backend_->draw({request, {session_serial, history_.frames()[evaluated - 1]->serial}, lse},
+                        sink, stop);
 }
 
 Status Generator::inspect(int position, const capture::Request& request,

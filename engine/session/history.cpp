@@ -117,8 +117,8 @@ void History::update(std::vector<std::shared_ptr<const FrameChunk>>& chunks) {
   chunks.resize(n_chunks);
   const auto make = [&](std::size_t c) {
     const auto begin = frames_.begin() + static_cast<std::ptrdiff_t>(c * kChunkFrames);
-    const auto end = frames_.begin() + static_cast<std::ptrdiff_t>(
-                                           std::min(frames_.size(), (c + 1) * kChunkFrames));
+    const auto end = frames_.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(frames_.size(), (c + 1) * kChunkFrames));
     auto chunk = std::make_shared<FrameChunk>();
     chunk->frames.assign(begin, end);
     chunks[c] = std::move(chunk);

@@ -76,13 +76,13 @@ struct FrameChunk {
 /// attention rows of the oldest steps, then their statistics and candidates; token, choice and the
 /// likeliest candidate always stay. Branches give way before the present line does.
 struct HistoryUse {
-  std::uint64_t budget = 0;           ///< bytes of the host's memory for all of it; 0: not known
-  std::uint64_t line = 0;             ///< frames of the present line
-  std::uint64_t branches = 0;         ///< frames that only branches hold
-  std::uint64_t requested = 0;        ///< what panels asked for: tensors, maps, a recorded trace
-  std::uint64_t device_rows = 0;      ///< attention rows in the GPU's memory (beside the budget)
-  std::uint64_t device_capacity = 0;  ///< room for them; 0: rows are on the host
-  std::int32_t without_rows = 0;      ///< frames of the line whose attention rows were dropped
+  std::uint64_t budget = 0;             ///< bytes of the host's memory for all of it; 0: not known
+  std::uint64_t line = 0;               ///< frames of the present line
+  std::uint64_t branches = 0;           ///< frames that only branches hold
+  std::uint64_t requested = 0;          ///< what panels asked for: tensors, maps, a recorded trace
+  std::uint64_t device_rows = 0;        ///< attention rows in the GPU's memory (beside the budget)
+  std::uint64_t device_capacity = 0;    ///< room for them; 0: rows are on the host
+  std::int32_t without_rows = 0;        ///< frames of the line whose attention rows were dropped
   std::int32_t without_statistics = 0;  ///< of them, those whose statistics were dropped too
   [[nodiscard]] std::uint64_t host() const { return line + branches + requested; }
 };

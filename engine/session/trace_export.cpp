@@ -233,8 +233,8 @@ Result<TraceExportReport> write_session_trace(const Snapshot& snapshot, const st
     report.without_rows = static_cast<int>(
         std::count_if(frames.begin(), frames.end(), [](const Frame& f) { return !has_rows(f); }));
   }
-  report.without_statistics = static_cast<int>(
-      std::count_if(frames.begin(), frames.end(), [](const Frame& f) {
+  report.without_statistics =
+      static_cast<int>(std::count_if(frames.begin(), frames.end(), [](const Frame& f) {
         return f->detail < capture::Detail::kStatistics;
       }));
   std::error_code ignored;

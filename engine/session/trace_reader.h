@@ -42,7 +42,7 @@ class TraceReader {
 
   struct Frames {
     std::vector<std::shared_ptr<const capture::TokenFrame>> frames;  ///< [n_positions]
-    std::vector<std::string> problems;    ///< tensors that could not be read, in words
+    std::vector<std::string> problems;  ///< tensors that could not be read, in words
   };
   /// One frame per position. Errors: kCancelled.
   [[nodiscard]] Result<Frames> frames(const FrameOptions& options) const;

@@ -28,7 +28,7 @@ struct TraceSessionOptions {
   std::string model_path;  ///< for DiagnoseNow; empty: none is known
   double steps_per_second = 12.0;
   std::uint64_t history_budget = 0;  ///< as SessionOptions::history_budget
-  std::function<void()> on_change;  ///< as SessionOptions::on_change
+  std::function<void()> on_change;   ///< as SessionOptions::on_change
 };
 
 /// Whether a path should be opened as a trace and not as a model: a format that an importer knows,

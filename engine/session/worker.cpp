@@ -260,9 +260,8 @@ Status Session::Worker::load(const std::string& path) {
   generator_ = std::make_unique<Generator>(model, std::move(backend));
   generator_->sampler_settings = state_.sampler;
   generator_->capture = state_.capture;
-  generator_->attention_budget = generator_->backend().row_capacity() > 0
-                                     ? History::kUnlimited
-                                     : options_.history_budget;
+  generator_->attention_budget =
+      generator_->backend().row_capacity() > 0 ? History::kUnlimited : options_.history_budget;
   generator_->history().on_reduce = [this](std::size_t position, const History::Frame& before,
                                            const History::Frame& after) {
     branches_.replace(position, before, after);

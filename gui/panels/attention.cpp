@@ -150,7 +150,7 @@ void AttentionPanel::looks(Ui& ui) {
     const auto& recording = ui.snapshot->recording;
     const bool missing = recording != nullptr && !recording->attention.empty();
     const std::string dropped = view::dropped_rows(*ui.snapshot, shown);
-    const std::string why = missing            ? recording->attention
+    const std::string why = missing           ? recording->attention
                             : dropped.empty() ? "This row was not captured."
                                               : dropped;
     ImGui::PushTextWrapPos();

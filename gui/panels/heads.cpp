@@ -97,8 +97,7 @@ void HeadsPanel::draw(Ui& ui) {
   const capture::TokenFrame* frame = ui.shown_frame();
   if (frame == nullptr || frame->heads.empty()) {
     rows_.clear();
-    ui.widgets.state("heads/dropped",
-                     view::dropped_statistics(*ui.snapshot, ui.shown_position()));
+    ui.widgets.state("heads/dropped", view::dropped_statistics(*ui.snapshot, ui.shown_position()));
     empty_state(ui, "heads", "No statistics of heads",
                 frame == nullptr ? "Open a model and press Step (F10): each head's row is summed "
                                    "up here."

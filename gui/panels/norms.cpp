@@ -436,10 +436,11 @@ void NormsPanel::draw(Ui& ui) {
       const bool missing = recording != nullptr && !recording->norms.empty();
       ImGui::PushTextWrapPos();
       const std::string dropped = view::dropped_from_map(*ui.snapshot);
-      text(c.quiet, missing            ? recording->norms
-                    : !dropped.empty() ? dropped
-                                       : "This model has no such tap, or it was not captured. Choose another "
-                              "above.");
+      text(c.quiet, missing ? recording->norms
+                    : !dropped.empty()
+                        ? dropped
+                        : "This model has no such tap, or it was not captured. Choose another "
+                          "above.");
       ImGui::PopTextWrapPos();
       ui.widgets.state("norms/missing", missing ? recording->norms : "");
     }

@@ -437,8 +437,7 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
   ui.widgets.state("history/bytes", fmt::format("{}", s.history.host()));
   ui.widgets.state("history/budget", fmt::format("{}", s.history.budget));
   ui.widgets.state("history/without_rows", fmt::format("{}", s.history.without_rows));
-  ui.widgets.state("history/without_statistics",
-                   fmt::format("{}", s.history.without_statistics));
+  ui.widgets.state("history/without_statistics", fmt::format("{}", s.history.without_statistics));
   if (s.timing.decode_tok_s > 0.0) {
     plain(
         4, "topbar/speed",

@@ -22,8 +22,8 @@ std::string dropped(const session::Snapshot& snapshot, int position, Detail leas
   }
   const auto& use = snapshot.history;
   // Rows of a GPU have room of their own, which the context's length decides.
-  const bool on_device = least == Detail::kAll && frame->detail == Detail::kStatistics &&
-                         use.device_capacity > 0;
+  const bool on_device =
+      least == Detail::kAll && frame->detail == Detail::kStatistics && use.device_capacity > 0;
   return on_device ? fmt::format("{} of this step were dropped: the GPU keeps {} of them.", what,
                                  bytes_text(use.device_capacity))
                    : fmt::format("{} of this step were dropped {}.", what, advice(snapshot));
@@ -63,11 +63,11 @@ std::string history_line(const session::Snapshot& snapshot) {
 
 std::string history_lines(const session::Snapshot& snapshot) {
   const session::HistoryUse& use = snapshot.history;
-  std::string all =
-      fmt::format("Captured history {} of at most {} (--history-memory)\n"
-                  "  steps of this line {}\n  branches {}\n  asked for by panels {}",
-                  bytes_text(use.host()), bytes_text(use.budget), bytes_text(use.line),
-                  bytes_text(use.branches), bytes_text(use.requested));
+  std::string all = fmt::format(
+      "Captured history {} of at most {} (--history-memory)\n"
+      "  steps of this line {}\n  branches {}\n  asked for by panels {}",
+      bytes_text(use.host()), bytes_text(use.budget), bytes_text(use.line),
+      bytes_text(use.branches), bytes_text(use.requested));
   if (use.device_capacity > 0) {
     all += fmt::format("\nAttention rows on the GPU {} of at most {}", bytes_text(use.device_rows),
                        bytes_text(use.device_capacity));
@@ -83,9 +83,10 @@ std::string missing_in_export(const session::Snapshot& snapshot) {
   const session::HistoryUse& use = snapshot.history;
   return use.without_statistics <= 0
              ? std::string()
-             : fmt::format("; statistics and candidates of {} steps are not in it: they were "
-                           "dropped {}",
-                           grouped(use.without_statistics), advice(snapshot));
+             : fmt::format(
+                   "; statistics and candidates of {} steps are not in it: they were "
+                   "dropped {}",
+                   grouped(use.without_statistics), advice(snapshot));
 }
 
 }  // namespace layerscope::gui::view

@@ -1,4 +1,5 @@
-// What captured data take in memory, in words: the budget, what was dropped, how to keep more. Pure.
+// What captured data take in memory, in words: the budget, what was dropped, how to keep more.
+// Pure.
 #pragma once
 
 #include <string>
