@@ -260,9 +260,11 @@ void LogitsPanel::draw(Ui& ui) {
       select_position(ui, -1);
     }
   }
-  const std::string dropped = view::dropped_statistics(*ui.snapshot, position);
+  const bool few = bars.known && bars.bars.size() <= 1;
+  const std::string dropped =
+      few ? view::dropped_statistics(*ui.snapshot, position) : std::string();
   ui.widgets.state("logits/dropped", dropped);
-  if (bars.known && !dropped.empty() && bars.bars.size() <= 1) {
+  if (!dropped.empty()) {
     ImGui::PushTextWrapPos();
     text(c.quiet, "Only the likeliest candidate is left. " + dropped);
     ImGui::PopTextWrapPos();

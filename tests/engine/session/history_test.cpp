@@ -8,7 +8,6 @@
 #include <cstring>
 #include <random>
 
-#include ""
 #include "engine/session/history_use.h"
 #include "engine/session/session.h"
 #include "engine/session/trace_export.h"
