@@ -4,16 +4,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 namespace layerscope {
 
 void lower_own_priority() {
-  // Nice 10 has a ninth of the weight of nice 0 in Linux' scheduler. A failure costs smoothness
-  // only.
-  constexpr int kNice = 10;
+  // Ten steps have a ninth of the weight in Linux' scheduler. A failure costs smoothness only.
+  constexpr int kSteps = 10;
+  constexpr int kLowest = 19;
   const auto thread = static_cast<id_t>(::syscall(SYS_gettid));
-  [[maybe_unused]] const int unused = ::setpriority(PRIO_PROCESS, thread, kNice);
+  const int now = ::getpriority(PRIO_PROCESS, thread);
+  [[maybe_unused]] const int unused =
+      ::setpriority(PRIO_PROCESS, thread, std::min(now + kSteps, kLowest));
 }
 
 void start_at_low_priority(const std::function<void()>& start) {

@@ -6,8 +6,8 @@
 namespace layerscope {
 
 /// From now on the calling thread, and those that it starts, give way to the others of this user
-/// wherever both could run (Linux: nice 10). Alone on a core it loses nothing. There is no way back
-/// without privileges.
+/// wherever both could run (Linux: ten steps of nice). Alone on a core it loses nothing. There is
+/// no way back without privileges.
 void lower_own_priority();
 
 /// Calls `start` on a thread of lowered priority and waits for it: the threads that it starts keep

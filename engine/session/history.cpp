@@ -97,7 +97,7 @@ void History::limit_rows(std::uint64_t bytes) {
 void History::limit_all_rows(std::uint64_t bytes) { drop_rows(bytes, frames_.size()); }
 
 void History::limit_host(std::uint64_t bytes) {
-  const std::size_t end = frames_.empty() ? 0 : frames_.size() - 1;
+  const std::size_t end = frames_.size() - std::min(kWhole, frames_.size());
   // Rows that stay on a GPU take a few bytes here; dropping them would free nothing.
   constexpr std::uint64_t kWorthwhile = 1024;
   while (memory_.host() > bytes && first_host_rows_ < end) {

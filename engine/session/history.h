@@ -26,6 +26,8 @@ class History {
   using Frame = std::shared_ptr<const capture::TokenFrame>;
   using Line = std::vector<Frame>;
   static constexpr std::uint64_t kUnlimited = ~std::uint64_t{0};
+  /// So many of the newest frames stay whole: checks compare a token with the distribution before.
+  static constexpr std::size_t kWhole = 2;
 
   [[nodiscard]] const Line& frames() const { return frames_; }
   void append(Frame frame);
@@ -43,7 +45,7 @@ class History {
   /// The same, the newest included: a backend needs their room.
   void limit_all_rows(std::uint64_t bytes);
   /// Drops what takes memory of the host, oldest first: rows until `bytes` are enough, then
-  /// statistics. The newest frame and every summary stay, so that more may be left.
+  /// statistics. The newest frames and every summary stay, so that more may be left.
   void limit_host(std::uint64_t bytes);
 
   [[nodiscard]] const capture::FrameMemory& memory() const { return memory_; }

@@ -84,9 +84,9 @@ Status Session::Worker::fits_history(const char* what, double bytes) const {
     return {};
   }
   return usage_error(fmt::format(
-      "{} of {} tokens takes {:.2f} GiB, more than half of the {:.2f} GiB that captured data may "
+      "{} of {} tokens takes {:.1f} MiB, more than half of the {:.1f} MiB that captured data may "
       "take; raise that with --history-memory, or rewind to fewer tokens",
-      what, generator_->frames().size(), bytes / 0x1p30, most * 2.0 / 0x1p30));
+      what, generator_->frames().size(), bytes / 0x1p20, most * 2.0 / 0x1p20));
 }
 
 void Session::Worker::handle(const SwitchBranch& command) {
