@@ -272,6 +272,38 @@ TEST(HistoryBudget, RewindAndBranches_UnderATinyBudget_ContinueAsWithoutOne) {
   EXPECT_EQ(play(std::uint64_t{3} << 20U), play(std::uint64_t{8} << 30U));
 }
 
+TEST(HistoryBudget, Findings_OfDroppedSteps_OutliveARewind) {
+  SessionOptions options;
+  options.backend = "cpu";
+  options.context = 600;
+  options.history_budget = std::uint64_t{1} << 20U;
+  Session session(options);
+  const auto after = [&session](Command command) {
+    session.send(std::move(command));
+    session.wait_idle();
+    return session.snapshot();
+  };
+  after(LoadModel{golden("qwen2", "model.gguf")});
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 300; ++i) {
+    ids.push_back(5 + i * 7 % 200);
+  }
+  after(SetTokens{ids});
+  ASSERT_EQ(after(SetFaults{{"mask:off"}})->error, "");
+  const auto ran = after(Step{200});
+  ASSERT_EQ(ran->error, "");
+  const auto causes = [](const Snapshot& s) {
+    std::vector<std::string> all;
+    for (const diagnose::Finding& finding : s.findings) {
+      all.push_back(finding.check + "/" + finding.cause);
+    }
+    return all;
+  };
+  ASSERT_FALSE(ran->findings.empty());
+  ASSERT_LT(ran->frame(250)->detail, Detail::kStatistics);
+  EXPECT_EQ(causes(*after(Rewind{260})), causes(*ran));
+}
+
 TEST(HistoryBudget, MapsBeyondHalfOfIt_AreRefusedInWords) {
   Played tiny(std::uint64_t{3} << 20U);
   tiny.after(RequestHeadMap{0, 0});
