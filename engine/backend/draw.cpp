@@ -144,7 +144,9 @@ Status draw_on_host(const Backend& backend, const DrawnFrame& frame, const RowLs
       for (int i = 0; i < n && rect.scores; ++i) {
         const float shift = lse(rect.layer, rect.head, first + i);
         for (float& p : std::span(rows).subspan(size(i) * stride, size(first + i) + 1)) {
-          p = p == 0.0F ? kDrawHole : std::log(p) + shift;  // zero has no finite score
+          // Zero has no finite score; without the row's statistics none is known.
+          const bool unknown = p == 0.0F || (std::isnan(shift) && !std::isnan(p));
+          p = unknown ? kDrawHole : std::log(p) + shift;
         }
       }
       pool_into_map(rect, first, n, rows, stride, cells);

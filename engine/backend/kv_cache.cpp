@@ -1,21 +1,10 @@
 #include "engine/backend/kv_cache.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
+
+#include "engine/base/memory.h"
 
 namespace layerscope::backend {
-namespace {
-
-/// Physical memory of this machine; 0 when unknown.
-std::uint64_t physical_bytes() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  const long page = ::sysconf(_SC_PAGESIZE);
-  return pages > 0 && page > 0
-             ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page)
-             : 0;
-}
-
-}  // namespace
 
 Result<KvCache> KvCache::create(const model::DecoderSpec& spec, int context) {
   KvCache cache;
@@ -31,7 +20,7 @@ Result<KvCache> KvCache::create(const model::DecoderSpec& spec, int context) {
   const auto allocate = [](std::size_t n) {
     return Buffer(static_cast<float*>(std::calloc(n, sizeof(float))));  // NOLINT: lazy zero pages
   };
-  const std::uint64_t physical = physical_bytes();
+  const std::uint64_t physical = usable_memory();
   if (physical == 0 || cache.bytes_ <= physical) {
     cache.keys_ = allocate(kv);
     cache.values_ = allocate(kv);

@@ -64,6 +64,15 @@ class AttentionRows {
     return remote_ != nullptr ? remote_->bytes() : values_.size() * sizeof(float);
   }
 
+  /// Memory on the host: whole rows, pooled rows, the followed row.
+  [[nodiscard]] std::uint64_t host_bytes() const {
+    return (values_.capacity() + followed_.capacity()) * sizeof(float) + pooled_.cells.capacity();
+  }
+  /// Memory of the backend's device.
+  [[nodiscard]] std::uint64_t device_bytes() const {
+    return remote_ != nullptr ? remote_->bytes() : 0;
+  }
+
   void set_followed(int layer, int head, std::vector<float> row) {
     followed_layer_ = layer;
     followed_head_ = head;

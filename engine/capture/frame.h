@@ -141,6 +141,13 @@ struct Choice {
   float entropy = 0.0F;    ///< bits, of that distribution
 };
 
+/// How much of a frame is held; the memory budget of the history takes the oldest frames' detail.
+enum class Detail : std::uint8_t {
+  kSummary,     ///< token, choice and the figures of its distribution with the likeliest candidate
+  kStatistics,  ///< also statistics of taps and heads and all candidates
+  kAll,         ///< also attention rows, where they were captured
+};
+
 /// One position of the session. `serial` is unique within a session: a position whose serial
 /// changed holds a different evaluation (after a rewind), everything derived from it must be
 /// rebuilt.
@@ -157,6 +164,7 @@ struct TokenFrame {
   std::shared_ptr<const AttentionRows> attention;
   std::optional<LogitSummary> logits;  ///< Distribution after this token, where computed.
   double eval_ms = 0.0;                ///< Wall time of the pass, divided by its tokens.
+  Detail detail = Detail::kAll;        ///< below kAll: the rest was dropped for memory
 
   /// `layer` −1 reads the model-wide taps.
   [[nodiscard]] const TapStats& stats(int layer, Tap tap) const {

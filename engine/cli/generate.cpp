@@ -150,11 +150,16 @@ class Run {
   }
 
  private:
-  /// Live checks; a cause is told once, when it first appears.
+  /// Live checks; nobody looks back at the frames afterwards.
   void observe() {
-    if (!diagnosis_.observe()) {
-      return;
+    if (diagnosis_.observe()) {
+      tell_findings();
     }
+    generator_.history().limit_host(0);
+  }
+
+  /// A cause is told once, when it first appears.
+  void tell_findings() {
     for (const diagnose::Finding& finding : diagnosis_.findings()) {
       if (!told_.insert(finding.cause).second) {
         continue;

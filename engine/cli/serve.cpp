@@ -22,7 +22,8 @@ namespace {
 struct ServeOptions {
   CommonOptions common;
   server::WorkerOptions worker;
-  std::string trace_dir;  ///< where jobs are saved; empty: nowhere
+  std::string trace_dir;             ///< where jobs are saved; empty: nowhere
+  std::uint64_t history_memory = 0;  ///< bytes for everything captured; 0: the default
 };
 
 /// Blocks the signals that end the worker in this thread and in all that it starts; they are waited
@@ -43,6 +44,7 @@ Status serve(const ServeOptions& options) {
   wanted.session.gpu = options.common.gpu;
   wanted.session.threads = options.common.threads;
   wanted.session.context = options.common.context;
+  wanted.session.history_budget = options.history_memory;
   if (!options.trace_dir.empty()) {
     wanted.make_recorder = server::record_traces(options.trace_dir);
   }
@@ -116,6 +118,10 @@ Runner add_serve(CLI::App& app) {
       ->check(CLI::ExistingDirectory);
   command->add_flag("--log-text", w.log_text, "prompts and outputs may be logged (level info)");
   add_common_options(*command, options->common);
+  command
+      ->add_option("--history-memory", options->history_memory,
+                   "memory for everything captured (2G, 512M); 0: a quarter of the machine's")
+      ->transform(CLI::AsSizeValue(false));
   return [options] { return serve(*options); };
 }
 

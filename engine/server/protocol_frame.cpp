@@ -140,6 +140,7 @@ std::string encode_frame(const capture::TokenFrame& frame) {
   }
   w.put(c.rank);
   w.put(frame.eval_ms);
+  w.put(frame.detail);
   w.put(static_cast<std::uint32_t>(frame.taps.size()));
   w.array(std::span(frame.taps));
   w.put(static_cast<std::uint32_t>(frame.heads.size()));
@@ -174,6 +175,8 @@ std::shared_ptr<capture::TokenFrame> decode_frame(std::string_view bytes,
   }
   c.rank = r.within<std::int32_t>(-1, model.vocab_rows);
   frame->eval_ms = r.get<double>();
+  frame->detail = static_cast<capture::Detail>(
+      r.within<std::uint8_t>(0, static_cast<std::uint8_t>(capture::Detail::kAll)));
   frame->n_layers = model.n_layers;
   frame->n_heads = model.n_heads;
   const std::size_t n_taps = static_cast<std::size_t>(model.n_layers + 1) * capture::kNumTaps;

@@ -93,6 +93,26 @@ std::vector<std::string> get_texts(WireReader& r) {
   return texts;
 }
 
+void put_history(WireWriter& w, const session::HistoryUse& use) {
+  for (const std::uint64_t bytes :
+       {use.budget, use.line, use.branches, use.requested, use.device_rows, use.device_capacity}) {
+    w.put(bytes);
+  }
+  w.put(use.without_rows);
+  w.put(use.without_statistics);
+}
+
+session::HistoryUse get_history(WireReader& r) {
+  session::HistoryUse use;
+  for (std::uint64_t* bytes : {&use.budget, &use.line, &use.branches, &use.requested,
+                               &use.device_rows, &use.device_capacity}) {
+    *bytes = r.get<std::uint64_t>();
+  }
+  use.without_rows = r.within<std::int32_t>(0, 1 << 20);
+  use.without_statistics = r.within<std::int32_t>(0, 1 << 20);
+  return use;
+}
+
 void put_branches(WireWriter& w, const Snapshot& s) {
   const std::size_t n = std::min(s.branches.size(), kMostBranches);
   w.put(static_cast<std::uint32_t>(n));
@@ -107,7 +127,6 @@ void put_branches(WireWriter& w, const Snapshot& s) {
     w.array(std::span(b.tail).first(some));
   }
   w.put(static_cast<std::int32_t>(s.undo_branch));
-  w.put(s.branch_bytes);
 }
 
 /// Identifiers ascend and parents are older, so that what follows them comes to an end.
@@ -132,7 +151,6 @@ void get_branches(WireReader& r, Snapshot& s) {
     }
   }
   s.undo_branch = r.within<std::int32_t>(-1, 1 << 30);
-  s.branch_bytes = r.get<std::uint64_t>();
 }
 
 /// Writes a command's number and fields; false for those that do not travel.
@@ -355,8 +373,7 @@ std::string encode_state(const Snapshot& s, int n_frames, const StateExtra& extr
   }
   w.put(static_cast<std::int32_t>(s.context));
   w.put(s.device_bytes);
-  w.put(s.history_bytes);
-  w.put(s.attention_dropped);
+  put_history(w, s.history);
   w.put(static_cast<std::int32_t>(n_frames));
   put(w, s.sampler);
   put(w, s.capture);
@@ -388,8 +405,7 @@ bool decode_state(std::string_view bytes, Snapshot& s, StateExtra& extra) {
   }
   s.context = r.within<std::int32_t>(0, 1 << 24);
   s.device_bytes = r.get<std::uint64_t>();
-  s.history_bytes = r.get<std::uint64_t>();
-  s.attention_dropped = r.get<std::uint64_t>();
+  s.history = get_history(r);
   s.n_frames = r.within<std::int32_t>(0, 1 << 20);
   s.sampler = get_sampler(r);
   s.capture = get_request(r, capture::Tier::kFull);

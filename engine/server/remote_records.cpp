@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/server/remote_session.h"
+#include "engine/session/history_use.h"
 #include "engine/tokenizer/listed_tokenizer.h"
 
 namespace layerscope::server {
@@ -21,12 +22,6 @@ constexpr std::uint64_t kEpoch = std::uint64_t{1} << 44U;
 
 Error nonsense(const char* what) {
   return usage_error(fmt::format("the worker sent a malformed record ({})", what));
-}
-
-std::uint64_t kept_bytes(const capture::TokenFrame& frame) {
-  return sizeof frame + frame.taps.size() * sizeof(capture::TapStats) +
-         frame.heads.size() * sizeof(capture::HeadStats) +
-         (frame.attention != nullptr ? frame.attention->pooled().cells.size() : 0) + 1024;
 }
 
 }  // namespace
@@ -100,13 +95,14 @@ Status RemoteSession::take_hello(const Record& record) {
   if (hello->session_key != key_) {
     forget_all();  // another process: nothing of what is here means anything there
     ++epoch_;
-  } else if (!frames_.empty()) {
-    resume.n_frames = static_cast<std::int32_t>(frames_.size());
-    resume.last_serial = frames_.back()->serial - epoch_ * kEpoch;
+  } else if (!history_.frames().empty()) {
+    resume.n_frames = static_cast<std::int32_t>(history_.frames().size());
+    resume.last_serial = history_.frames().back()->serial - epoch_ * kEpoch;
   }
   key_ = hello->session_key;
   parts_.clear();
   rows_.clear();
+  row_bytes_ = 0;
   const std::lock_guard lock(mutex_);
   link_.bytes_per_s_most = hello->bytes_per_second;
   sent_ = acknowledged_ = 0;
@@ -158,21 +154,36 @@ Status RemoteSession::take_vocabulary(const Record& record) {
 }
 
 void RemoteSession::cut(std::size_t keep) {
-  for (std::size_t i = keep; i < frames_.size(); ++i) {
-    kept_ -= kept_bytes(*frames_[i]);
-  }
-  frames_.resize(std::min(keep, frames_.size()));
+  history_.truncate(keep);
   for (std::size_t i = keep; i < rows_.size(); ++i) {
-    kept_ -= rows_[i].values.size() * sizeof(float);
+    row_bytes_ -= rows_[i].values.size() * sizeof(float);
   }
   rows_.resize(std::min(keep, rows_.size()));
   rows_changed_ = true;
 }
 
+/// What the worker sent, within this window's own budget; the worker's line is `state_`'s, so that
+/// what it dropped itself is told as well (frames say so).
+void RemoteSession::limit_history() {
+  session::HistoryUse& use = state_.history;
+  const std::uint64_t tensors = [this] {
+    const std::lock_guard lock(mutex_);
+    return tensor_bytes_;
+  }();
+  use.budget = options_.history_budget;
+  use.branches = 0;  // the worker holds them, and its rows
+  use.device_rows = use.device_capacity = 0;
+  use.requested = session::requested_bytes(state_) + row_bytes_ + tensors;
+  history_.limit_host(use.budget - std::min(use.budget, use.requested));
+  use.line = history_.memory().host();
+  use.without_rows = history_.without_rows();
+  use.without_statistics = history_.without_statistics();
+}
+
 Status RemoteSession::take_cut(const Record& record) {
   WireReader r(record.payload);
   const auto keep = r.get<std::int32_t>();
-  if (!r.complete() || keep < 0 || static_cast<std::size_t>(keep) > frames_.size()) {
+  if (!r.complete() || keep < 0 || static_cast<std::size_t>(keep) > history_.frames().size()) {
     return nonsense("cut");
   }
   cut(static_cast<std::size_t>(keep));
@@ -181,22 +192,19 @@ Status RemoteSession::take_cut(const Record& record) {
 
 Status RemoteSession::take_frame(const Record& record) {
   auto frame = decode_frame(record.payload, *state_.model);
-  if (frame == nullptr || static_cast<std::size_t>(frame->position) != frames_.size() ||
+  if (frame == nullptr || static_cast<std::size_t>(frame->position) != history_.frames().size() ||
       frame->serial >= kEpoch) {
     return nonsense("frame");
   }
   frame->serial += epoch_ * kEpoch;
-  kept_ += kept_bytes(*frame);
-  if (kept_ > kMostKept) {
-    return usage_error("the worker sent more than a window keeps (4 GiB)");
-  }
-  frames_.push_back(std::move(frame));
+  history_.append(std::move(frame));
+  history_.limit_host(options_.history_budget);
   return {};
 }
 
 Status RemoteSession::take_row(const Record& record) {
   auto row = decode_row(record.payload, *state_.model);
-  if (!row || static_cast<std::size_t>(row->position) >= frames_.size()) {
+  if (!row || static_cast<std::size_t>(row->position) >= history_.frames().size()) {
     return nonsense("row");
   }
   row->serial += epoch_ * kEpoch;
@@ -209,26 +217,29 @@ Status RemoteSession::take_row(const Record& record) {
     return {};  // of the head that was watched before
   }
   if (rows_of_.layer != row->layer || rows_of_.head != row->head) {
-    for (const Row& old : rows_) {
-      kept_ -= old.values.size() * sizeof(float);
-    }
     rows_.clear();
+    row_bytes_ = 0;
     rows_of_ = {row->layer, row->head};
   }
   const auto position = static_cast<std::size_t>(row->position);
   rows_.resize(std::max(rows_.size(), position + 1));
-  kept_ += (row->values.size() - rows_[position].values.size()) * sizeof(float);
-  rows_[position] = std::move(*row);
+  row_bytes_ -= rows_[position].values.size() * sizeof(float);
+  rows_[position] = {};
+  const std::uint64_t bytes = row->values.size() * sizeof(float);
+  // The map made of them takes twice as much; a row beyond that is asked for when it is looked at.
+  if (row_bytes_ + bytes <= options_.history_budget / 8) {
+    row_bytes_ += bytes;
+    rows_[position] = std::move(*row);
+  }
   rows_changed_ = true;
-  return kept_ > kMostKept ? Status(usage_error("the worker sent more than a window keeps (4 GiB)"))
-                           : Status{};
+  return {};
 }
 
 /// The watched head's rows as the map that the views fall back to: as far as they are complete.
 void RemoteSession::update_map() {
   std::size_t n = 0;
-  while (n < rows_.size() && n < frames_.size() && rows_[n].values.size() == n + 1 &&
-         rows_[n].serial == frames_[n]->serial) {
+  while (n < rows_.size() && n < history_.frames().size() && rows_[n].values.size() == n + 1 &&
+         rows_[n].serial == history_.frames()[n]->serial) {
     ++n;
   }
   if (!rows_changed_ || (n > kQuickMap && Clock::now() - map_made_ < kMapTime)) {
@@ -244,29 +255,13 @@ void RemoteSession::update_map() {
   map->layer = rows_of_.layer;
   map->head = rows_of_.head;
   map->n_tokens = static_cast<int>(n);
-  map->last_serial = frames_[n - 1]->serial;
+  map->last_serial = history_.frames()[n - 1]->serial;
   map->probabilities.assign(n * n, 0.0F);
   for (std::size_t q = 0; q < n; ++q) {
     std::copy(rows_[q].values.begin(), rows_[q].values.end(),
               map->probabilities.begin() + static_cast<std::ptrdiff_t>(q * n));
   }
   state_.head_map = std::move(map);
-}
-
-void RemoteSession::update_chunks() {
-  using session::kChunkFrames;
-  state_.chunks.resize((frames_.size() + kChunkFrames - 1) / kChunkFrames);
-  for (std::size_t c = 0; c < state_.chunks.size(); ++c) {
-    const auto begin = frames_.begin() + static_cast<std::ptrdiff_t>(c * kChunkFrames);
-    const auto end = frames_.begin() +
-                     static_cast<std::ptrdiff_t>(std::min(frames_.size(), (c + 1) * kChunkFrames));
-    const auto& old = state_.chunks[c];
-    if (old == nullptr || !std::equal(begin, end, old->frames.begin(), old->frames.end())) {
-      auto chunk = std::make_shared<session::FrameChunk>();
-      chunk->frames.assign(begin, end);
-      state_.chunks[c] = std::move(chunk);
-    }
-  }
 }
 
 Status RemoteSession::take_state(const Record& record) {
@@ -277,14 +272,15 @@ Status RemoteSession::take_state(const Record& record) {
   last_state_ = record.payload;
   StateExtra extra;
   if (!decode_state(record.payload, state_, extra) ||
-      static_cast<std::size_t>(state_.n_frames) != frames_.size()) {
+      static_cast<std::size_t>(state_.n_frames) != history_.frames().size()) {
     return nonsense("state");
   }
   state_.error_serial += local_errors_;
   state_.loading_path.clear();
   state_.n_generated = std::max(0, state_.n_frames - state_.n_prompt());
-  update_chunks();
   update_map();
+  limit_history();
+  history_.update(state_.chunks);
   progress_.what = progress_texts()[extra.what];
   progress_.permille = extra.permille;
   publish();

@@ -22,9 +22,16 @@ constexpr milliseconds kFirstPause{250};
 constexpr milliseconds kLongestPause{5000};
 constexpr std::size_t kMostOutgoing = 256;
 constexpr std::size_t kMostTensors = 4096;
+RemoteOptions with_budget(RemoteOptions options) {
+  if (options.history_budget == 0) {
+    options.history_budget = session::default_history_budget();
+  }
+  return options;
+}
+
 }  // namespace
 
-RemoteSession::RemoteSession(RemoteOptions options) : options_(std::move(options)) {
+RemoteSession::RemoteSession(RemoteOptions options) : options_(with_budget(std::move(options))) {
   state_.state = session::State::kLoading;
   state_.loading_path = options_.url.origin();
   published_ = std::make_shared<const Snapshot>(state_);

@@ -3,7 +3,7 @@
 // A thread of its own keeps the connection: it connects, reads, reconnects with back-off without
 // losing what was shown, and publishes snapshots. Everything public may be called from any thread.
 // What the worker sends is untrusted: a record that makes no sense ends the connection, and what is
-// kept of it is bounded by kMostKept.
+// kept of it stays within the history's budget.
 #pragma once
 
 #include <chrono>
@@ -20,13 +20,15 @@
 
 #include "engine/server/remote_socket.h"
 #include "engine/server/window_protocol.h"
+#include "engine/session/history.h"
 #include "engine/session/session.h"
 
 namespace layerscope::server {
 
 struct RemoteOptions {
   Url url;
-  std::string token;  ///< empty: none
+  std::string token;                 ///< empty: none
+  std::uint64_t history_budget = 0;  ///< as session::SessionOptions::history_budget
   /// Called on the connection's thread after each change (the window passes its wake-up).
   std::function<void()> on_change;
 };
@@ -46,8 +48,6 @@ class RemoteSession final : public session::SessionLink {
   [[nodiscard]] std::shared_ptr<const session::TensorReport> tensor(
       const std::string& name) override;
 
-  /// Bytes of frames and rows that a window keeps of what a worker sends.
-  static constexpr std::uint64_t kMostKept = std::uint64_t{4} << 30U;
   /// Bytes of weight tensors; beyond it the first that came are dropped and asked for anew.
   static constexpr std::uint64_t kMostTensorBytes = std::uint64_t{512} << 20U;
 
@@ -71,7 +71,7 @@ class RemoteSession final : public session::SessionLink {
   void cut(std::size_t keep);
   void forget_all();
   void update_map();
-  void update_chunks();
+  void limit_history();
   void publish();
   void report(const Error& error, bool for_good);
   void push(ToWorker type, std::string_view payload);
@@ -102,12 +102,13 @@ class RemoteSession final : public session::SessionLink {
   PartReader parts_;
   tokenizer::Vocab vocab_;
   std::shared_ptr<session::ModelInfo> arriving_;  ///< until its vocabulary is complete
-  std::vector<std::shared_ptr<const capture::TokenFrame>> frames_;
+  session::History history_;
   std::vector<Row> rows_;  ///< by position; empty values: not here
+  std::uint64_t row_bytes_ = 0;
   Watch rows_of_;
   bool rows_changed_ = false;
   Clock::time_point map_made_, second_began_, heard_;
-  std::uint64_t kept_ = 0, second_bytes_ = 0;
+  std::uint64_t second_bytes_ = 0;
   std::uint64_t key_ = 0, epoch_ = 0, local_errors_ = 0, version_ = 0;
   bool greeted_ = false;
   bool changed_ = false;    ///< something came since the last State

@@ -1,4 +1,4 @@
-// The protocol between a window and a worker, version 2.
+// The protocol between a window and a worker, version 3.
 //
 // One TCP connection, made by `GET /session` with `Upgrade: layerscope-session/1` and the worker's
 // bearer token; after the answer 101 both sides send records (wire.h), little-endian.
@@ -45,7 +45,7 @@
 namespace layerscope::server {
 
 inline constexpr const char* kWindowProtocol = "layerscope-session/1";
-inline constexpr std::uint32_t kWindowVersion = 2;
+inline constexpr std::uint32_t kWindowVersion = 3;
 inline constexpr std::size_t kMostFromWorker = std::size_t{8} << 20U;
 inline constexpr std::size_t kMostFromWindow = std::size_t{1} << 20U;
 inline constexpr std::size_t kPartBytes = std::size_t{128} << 10U;

@@ -1,15 +1,14 @@
 #include "engine/session/branches.h"
 
 #include <algorithm>
+#include <unordered_set>
+
+#include "engine/capture/frame_memory.h"
 
 namespace layerscope::session {
 namespace {
 
 constexpr std::size_t kTailTokens = 16;
-
-std::uint64_t row_bytes(const capture::TokenFrame& frame) {
-  return frame.attention != nullptr ? frame.attention->bytes() : 0;
-}
 
 /// `whole` begins with all of `part`.
 bool begins_with(const Branches::Line& whole, const Branches::Line& part) {
@@ -81,23 +80,40 @@ std::vector<BranchInfo> Branches::list(const Line& present) {
   return infos;
 }
 
+void Branches::replace(std::size_t position,
+                       const std::shared_ptr<const capture::TokenFrame>& before,
+                       const std::shared_ptr<const capture::TokenFrame>& after) {
+  for (Kept& kept : lines_) {
+    if (position < kept.line.size() && kept.line[position] == before) {
+      kept.line[position] = after;
+    }
+  }
+}
+
 std::uint64_t Branches::limit_bytes(const Line& present, std::uint64_t budget) {
-  // Newest first: what it holds is kept as long as it fits. Frames shared with the present line
-  // cost nothing more; frames that two branches share are counted with both.
+  // A frame counts once: where lines share it, with the newest of them.
+  std::unordered_set<const capture::TokenFrame*> counted;
   std::uint64_t used = 0;
+  const auto own = [&present](const Line& line, std::size_t t) {
+    return t >= present.size() || present[t] != line[t];
+  };
   for (auto kept = lines_.rbegin(); kept != lines_.rend(); ++kept) {
-    Line& line = kept->line;
-    for (std::size_t t = line.size(); t-- > 0;) {
-      if (t < present.size() && present[t] == line[t]) {
-        break;  // everything before it is shared as well
+    used += kept->line.capacity() * sizeof(kept->line.front());
+    for (std::size_t t = 0; t < kept->line.size(); ++t) {
+      if (own(kept->line, t) && counted.insert(kept->line[t].get()).second) {
+        used += capture::memory_of(*kept->line[t]).host();
       }
-      const std::uint64_t bytes = row_bytes(*line[t]);
-      if (bytes > 0 && used + bytes > budget) {
-        auto slim = std::make_shared<capture::TokenFrame>(*line[t]);
-        slim->attention.reset();
-        line[t] = std::move(slim);
-      } else {
-        used += bytes;
+    }
+  }
+  for (const capture::Detail most : {capture::Detail::kStatistics, capture::Detail::kSummary}) {
+    for (std::size_t i = 0; i < lines_.size() && used > budget; ++i) {
+      for (std::size_t t = 0; t < lines_[i].line.size() && used > budget; ++t) {
+        const auto before = lines_[i].line[t];
+        const auto after = own(lines_[i].line, t) ? capture::reduced(before, most) : before;
+        if (after != before) {
+          used -= capture::memory_of(*before).host() - capture::memory_of(*after).host();
+          replace(t, before, after);
+        }
       }
     }
   }

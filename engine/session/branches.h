@@ -28,9 +28,13 @@ class Branches {
 
   /// What the window shows. Lines with which `present` begins are dropped: it says the same.
   std::vector<BranchInfo> list(const Line& present);
-  /// Drops attention rows that only kept lines hold, oldest line first, until they take at most
-  /// `budget` bytes. Returns what they take then.
+  /// Drops detail that only kept lines hold until that takes at most `budget` bytes of the host's
+  /// memory, the oldest line first and in it the oldest steps: all rows before any statistics.
+  /// Returns what is left, the lines themselves included.
   std::uint64_t limit_bytes(const Line& present, std::uint64_t budget);
+  /// The present line made a frame smaller: lines that share it let go of it too.
+  void replace(std::size_t position, const std::shared_ptr<const capture::TokenFrame>& before,
+               const std::shared_ptr<const capture::TokenFrame>& after);
 
   /// Tokens that two lines share from the start.
   static std::size_t shared(const Line& a, const Line& b);

@@ -92,6 +92,7 @@ void ComparedSession::open_reference(std::shared_ptr<const compare::Trace> trace
   const auto a = a_->snapshot();
   options.reader.tokenizer = a->model != nullptr ? a->model->tokenizer : nullptr;
   options.on_change = on_change_;
+  options.history_budget = a->history.budget / 4;  // beside A's own
   b_ = std::make_unique<TraceSession>(std::move(options));
 }
 

@@ -73,10 +73,33 @@ void Diagnosis::start(std::size_t n_prompt, std::string fed_text) {
 
 void Diagnosis::rewind(std::size_t n_frames) {
   if (n_frames < seen_) {
+    const std::vector<diagnose::Finding> before = report_.raw();
     report_ = load_report_;
     seen_ = 0;
     observe();
+    keep_unseen(before, n_frames);
     regroup();
+  }
+}
+
+/// Findings about frames whose statistics were dropped since: looking again cannot find them.
+void Diagnosis::keep_unseen(const std::vector<diagnose::Finding>& before, std::size_t n_frames) {
+  const auto& frames = generator_.frames();
+  const std::size_t n = std::min(n_frames, frames.size());
+  for (const diagnose::Finding& finding : before) {
+    const auto at = static_cast<std::size_t>(std::max(finding.position, 0));
+    if (finding.position < 0 || at >= n || frames[at]->detail >= capture::Detail::kStatistics) {
+      continue;
+    }
+    const bool again = std::any_of(
+        report_.raw().begin(), report_.raw().end(), [&finding](const diagnose::Finding& other) {
+          return other.check == finding.check && other.cause == finding.cause &&
+                 other.position == finding.position && other.layer == finding.layer &&
+                 other.head == finding.head;
+        });
+    if (!again) {
+      report_.add(finding);
+    }
   }
 }
 

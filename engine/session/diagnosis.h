@@ -48,6 +48,7 @@ class Diagnosis {
 
  private:
   void regroup();
+  void keep_unseen(const std::vector<diagnose::Finding>& before, std::size_t n_frames);
   void take_rounding();
   Result<std::vector<diagnose::Pass>> replay(backend::Backend& shadow,
                                              const std::stop_token& stop) const;

@@ -21,10 +21,6 @@ namespace {
 
 constexpr std::size_t kForThreads = 64;  ///< tokens of a pass whose frames several threads make
 
-std::uint64_t row_bytes(const TokenFrame& frame) {
-  return frame.attention != nullptr ? frame.attention->bytes() : 0;
-}
-
 }  // namespace
 
 Generator::Generator(std::shared_ptr<const model::Model> model,
@@ -36,13 +32,11 @@ Generator::Generator(std::shared_ptr<const model::Model> model,
 void Generator::reset() {
   backend_->truncate(0);
   ids_.clear();
-  frames_.clear();
+  history_.clear();
   logits_.clear();
   has_distribution_ = false;
   chosen_ = {};
   summary_ = {};
-  attention_bytes_ = 0;
-  first_kept_ = 0;
 }
 
 Status Generator::evaluate(std::span<const std::int32_t> ids, bool logits_for_all,
@@ -179,9 +173,7 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
     on_pass(captured_, logits);
   }
   const auto vocab = static_cast<std::size_t>(model_->spec.vocab_rows);
-  const std::size_t before = frames_.size();
-  frames_.resize(before + ids.size());
-  make_frames(frames, before, ids, ms);
+  make_frames(frames, history_.frames().size(), ids, ms);
   for (std::size_t t = 0; t < ids.size(); ++t) {
     frames[t]->choice = t == 0 ? first : has_distribution_ ? describe(ids[t], origin) : Choice{};
     frames[t]->choice.origin = origin;
@@ -200,11 +192,10 @@ Status Generator::pass(std::span<const std::int32_t> ids, bool logits_for_all, O
     if (has_distribution_) {
       frames[t]->logits = summary_;
     }
-    frames_[before + t] = std::move(frames[t]);
+    history_.append(std::move(frames[t]));
     ids_.push_back(ids[t]);
-    attention_bytes_ += row_bytes(*frames_[before + t]);
   }
-  drop_old_rows();
+  history_.limit_rows(attention_budget);
   return {};
 }
 
@@ -282,23 +273,6 @@ void Generator::fill_frame(TokenFrame& frame, std::size_t token) {
   }
 }
 
-void Generator::drop_rows_of(std::size_t index) {
-  const TokenFrame& old = *frames_[index];
-  if (old.attention != nullptr) {
-    attention_bytes_ -= row_bytes(old);
-    auto slim = std::make_shared<TokenFrame>(old);
-    slim->attention.reset();
-    frames_[index] = std::move(slim);
-  }
-}
-
-void Generator::drop_old_rows() {
-  // The newest frame always keeps its rows.
-  while (attention_bytes_ > attention_budget && first_kept_ + 1 < frames_.size()) {
-    drop_rows_of(first_kept_++);
-  }
-}
-
 /// Rows that stay on the GPU need their room before the pass, and that of the steps ahead.
 void Generator::make_room_for_rows(std::size_t n_tokens) {
   const std::uint64_t capacity = backend_->row_capacity();
@@ -309,18 +283,16 @@ void Generator::make_room_for_rows(std::size_t n_tokens) {
   const std::uint64_t newest = backend_->row_bytes(position + static_cast<int>(n_tokens) + ahead);
   // A few more than are written: pieces of different sizes do not fill the memory up.
   const std::uint64_t need = (n_tokens + 6) * newest;
-  while (attention_bytes_ + need > capacity && first_kept_ < frames_.size()) {
-    drop_rows_of(first_kept_++);
-  }
+  history_.limit_all_rows(capacity > need ? capacity - need : 0);
 }
 
 Status Generator::rewind(int position, std::stop_token stop) {
-  if (position < 0 || static_cast<std::size_t>(position) >= frames_.size()) {
+  if (position < 0 || static_cast<std::size_t>(position) >= history_.frames().size()) {
     return usage_error(fmt::format("cannot rewind to position {}: {} tokens are evaluated",
-                                   position, frames_.size()));
+                                   position, history_.frames().size()));
   }
   const auto keep = static_cast<std::size_t>(position) + 1;
-  if (keep == frames_.size() && has_distribution_) {
+  if (keep == history_.frames().size() && has_distribution_) {
     return {};
   }
   LS_CHECK(catch_up(keep - 1, stop));
@@ -334,21 +306,19 @@ Status Generator::rewind(int position, std::stop_token stop) {
   capture::PassCapture unused;
   const Status status = backend_->forward(request, logits, unused);
   const std::size_t left = status.ok() ? keep : keep - 1;  // cancelled: that token is gone as well
-  for (std::size_t i = left; i < frames_.size(); ++i) {
-    attention_bytes_ -= row_bytes(*frames_[i]);
-  }
-  frames_.resize(left);
+  history_.truncate(left);
   ids_.resize(left);
-  first_kept_ = std::min(first_kept_, left);
   logits_ = std::move(logits);
   has_distribution_ = !logits_.empty();
   chosen_ = {};
   summary_ = logits_.empty() ? capture::LogitSummary{} : sampler_.summarize(logits_);
   LS_CHECK(status);
-  if (!frames_.back()->logits) {  // a prompt token whose distribution had not been computed
-    auto frame = std::make_shared<TokenFrame>(*frames_.back());
+  if (const auto& last = history_.frames().back();
+      !last->logits || last->detail < capture::Detail::kStatistics) {
+    // A prompt token whose distribution had not been computed, or candidates that were dropped.
+    auto frame = std::make_shared<TokenFrame>(*last);
     frame->logits = summary_;
-    frames_.back() = std::move(frame);
+    history_.replace(keep - 1, std::move(frame));
   }
   return {};
 }
@@ -363,16 +333,11 @@ void Generator::adopt(std::vector<std::shared_ptr<const TokenFrame>> frames) {
   const auto shared = static_cast<int>(differ.first - ids_.begin());
   backend_->truncate(std::min(shared, backend_->kv_len()));
   ids_ = std::move(ids);
-  frames_ = std::move(frames);
+  history_.adopt(std::move(frames));
   logits_.clear();
   has_distribution_ = false;
   summary_ = {};
-  attention_bytes_ = 0;
-  first_kept_ = 0;
-  for (const auto& frame : frames_) {
-    attention_bytes_ += row_bytes(*frame);
-  }
-  drop_old_rows();
+  history_.limit_rows(attention_budget);
 }
 
 Status Generator::catch_up(std::size_t length, const std::stop_token& stop) {
@@ -398,16 +363,16 @@ capture::Tier Generator::quiet_tier() const {
 Result<bool> Generator::draw(const backend::DrawRequest& request, std::uint64_t session_serial,
                              backend::DrawSink& sink, const std::stop_token& stop) {
   const auto evaluated = static_cast<std::size_t>(backend_->kv_len());
-  if (evaluated == 0 || evaluated > frames_.size()) {
+  if (evaluated == 0 || evaluated > history_.frames().size()) {
     return false;
   }
   const auto lse = [this](int layer, int head, int query) {
-    const TokenFrame& frame = *frames_[static_cast<std::size_t>(query)];
+    const TokenFrame& frame = *history_.frames()[static_cast<std::size_t>(query)];
     return frame.heads.empty() ? std::numeric_limits<float>::quiet_NaN()
                                : frame.head(layer, head).lse;
   };
-  return backend_->draw({request, {session_serial, frames_[evaluated - 1]->serial}, lse}, sink,
-                        stop);
+  return backend_->draw({request, {session_serial, history_.frames()[evaluated - 1]->serial}, lse},
+                        sink, stop);
 }
 
 Status Generator::inspect(int position, const capture::Request& request,

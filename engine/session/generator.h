@@ -19,6 +19,7 @@
 #include "engine/capture/frame.h"
 #include "engine/model/interventions.h"
 #include "engine/model/model.h"
+#include "engine/session/history.h"
 #include "engine/session/sampler.h"
 
 namespace layerscope::session {
@@ -80,8 +81,10 @@ class Generator {
   }
 
   [[nodiscard]] const std::vector<std::shared_ptr<const capture::TokenFrame>>& frames() const {
-    return frames_;
+    return history_.frames();
   }
+  [[nodiscard]] History& history() { return history_; }
+  [[nodiscard]] const History& history() const { return history_; }
   [[nodiscard]] const std::vector<std::int32_t>& ids() const { return ids_; }
   /// Logits after the last token, [vocab_rows]; empty before the first. A GPU keeps them until
   /// somebody asks.
@@ -106,10 +109,10 @@ class Generator {
   /// So many more tokens will be asked for, chosen and not forced, if nothing intervenes: a GPU
   /// works ahead of the caller. 0: it computes what it is asked for.
   int ahead = 0;
-  /// Attention rows beyond this many bytes are dropped, oldest first (their statistics stay).
-  std::uint64_t attention_budget = ~std::uint64_t{0};
-  [[nodiscard]] std::uint64_t attention_bytes() const { return attention_bytes_; }
-  [[nodiscard]] std::uint64_t attention_dropped() const { return first_kept_; }
+  /// Attention rows beyond this many bytes are dropped after each pass, oldest first. What else the
+  /// history may take is limited by whoever has read the new frames (History::limit_host).
+  std::uint64_t attention_budget = History::kUnlimited;
+  [[nodiscard]] std::uint64_t attention_bytes() const { return history_.row_bytes(); }
 
  private:
   Status pass(std::span<const std::int32_t> ids, bool logits_for_all, capture::Origin origin,
@@ -121,8 +124,6 @@ class Generator {
   void fill_frame(capture::TokenFrame& frame, std::size_t token);
   /// Of passes whose frames exist already: what is drawn must know their rows, too.
   [[nodiscard]] capture::Tier quiet_tier() const;
-  void drop_old_rows();
-  void drop_rows_of(std::size_t index);
   void make_room_for_rows(std::size_t n_tokens);
 
   std::shared_ptr<const model::Model> model_;
@@ -130,7 +131,7 @@ class Generator {
   Sampler sampler_;
   model::Interventions interventions_;
   std::vector<std::int32_t> ids_;
-  std::vector<std::shared_ptr<const capture::TokenFrame>> frames_;
+  History history_;
   /// Whether the backend summarises distributions; then `logits_` is filled only when asked for.
   bool backend_summarises_ = false;
   bool has_distribution_ = false;  ///< `summary_` belongs to the last token
@@ -141,8 +142,6 @@ class Generator {
   capture::PassCapture captured_;
   std::unique_ptr<ThreadPool> pool_;  ///< for the frames of long passes
   std::uint64_t next_serial_ = 1;
-  std::uint64_t attention_bytes_ = 0;
-  std::size_t first_kept_ = 0;  ///< frames before it have lost their rows
 };
 
 }  // namespace layerscope::session

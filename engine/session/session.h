@@ -127,7 +127,9 @@ struct SessionOptions {
   int context = 0;               ///< 0 = the model's own, at most 4,096
   int gpu = 0;                   ///< which GPU
   bool float32 = false;          ///< GPU: float32 keys, values and products
-  std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of rows kept on the host
+  /// Bytes of the host's memory for everything captured (HistoryUse); 0: a quarter of what the
+  /// machine has.
+  std::uint64_t history_budget = 0;
   /// Bytes of GPU memory for rows; 0: what the context needs, at most half of what is free.
   std::uint64_t device_attention_budget = 0;
   capture::Request capture{capture::Tier::kAttention, 0, 1 << 30, 0xFFFFFFFFU};

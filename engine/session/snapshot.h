@@ -72,6 +72,21 @@ struct FrameChunk {
   std::vector<std::shared_ptr<const capture::TokenFrame>> frames;
 };
 
+/// Memory of what was captured, and what had to go to stay within the budget. In this order:
+/// attention rows of the oldest steps, then their statistics and candidates; token, choice and the
+/// likeliest candidate always stay. Branches give way before the present line does.
+struct HistoryUse {
+  std::uint64_t budget = 0;             ///< bytes of the host's memory for all of it; 0: not known
+  std::uint64_t line = 0;               ///< frames of the present line
+  std::uint64_t branches = 0;           ///< frames that only branches hold
+  std::uint64_t requested = 0;          ///< what panels asked for: tensors, maps, a recorded trace
+  std::uint64_t device_rows = 0;        ///< attention rows in the GPU's memory (beside the budget)
+  std::uint64_t device_capacity = 0;    ///< room for them; 0: rows are on the host
+  std::int32_t without_rows = 0;        ///< frames of the line whose attention rows were dropped
+  std::int32_t without_statistics = 0;  ///< of them, those whose statistics were dropped too
+  [[nodiscard]] std::uint64_t host() const { return line + branches + requested; }
+};
+
 struct Timing {
   double load_s = 0.0;
   double prefill_tok_s = 0.0;  ///< of the last prompt; 0 before
@@ -165,9 +180,8 @@ struct Snapshot {
   double unit_roundoff = 0.0;  ///< of its activations (2⁻²⁴: float32); 0: unknown
   int context = 0;             ///< slots of the KV cache
   int sinks_lost = 0;  ///< raised when the device failed: what it shared must be shared anew
-  std::uint64_t device_bytes = 0;       ///< weights and caches
-  std::uint64_t history_bytes = 0;      ///< captured data held
-  std::uint64_t attention_dropped = 0;  ///< frames whose rows were dropped to stay in the budget
+  std::uint64_t device_bytes = 0;  ///< weights and caches
+  HistoryUse history;
 
   std::string prompt;    ///< as typed
   bool chat = false;     ///< the prompt went through the chat template
@@ -197,7 +211,6 @@ struct Snapshot {
 
   std::vector<BranchInfo> branches;  ///< oldest first
   int undo_branch = -1;              ///< what the last rewind left, −1: nothing to undo
-  std::uint64_t branch_bytes = 0;    ///< captured data that only branches hold
 
   std::vector<std::string> faults;  ///< injected on purpose, as given; empty: none
   /// What the checks found, most severe first, symptoms grouped under their roots. Cleared by a new

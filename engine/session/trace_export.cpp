@@ -33,14 +33,15 @@ bool has_rows(const Frame& frame) {
   return frame->attention != nullptr && !frame->attention->values().empty();
 }
 
-/// The prompt in passes, each later token in one of its own; a pass holds rows of all its tokens or
-/// of none.
+/// The prompt in passes, each later token in one of its own; a pass holds rows (and statistics)
+/// of all its tokens or of none.
 std::vector<compare::TracePass> passes_of(const std::vector<Frame>& frames, int n_prompt) {
   std::vector<compare::TracePass> passes;
   for (int p = 0; p < static_cast<int>(frames.size()); ++p) {
     const auto at = static_cast<std::size_t>(p);
     const bool goes_on = !passes.empty() && p < n_prompt && passes.back().n_tokens < kMostInPass &&
-                         has_rows(frames[at]) == has_rows(frames[at - 1]);
+                         has_rows(frames[at]) == has_rows(frames[at - 1]) &&
+                         frames[at]->has_stats() == frames[at - 1]->has_stats();
     if (goes_on) {
       ++passes.back().n_tokens;
     } else {
@@ -232,6 +233,10 @@ Result<TraceExportReport> write_session_trace(const Snapshot& snapshot, const st
     report.without_rows = static_cast<int>(
         std::count_if(frames.begin(), frames.end(), [](const Frame& f) { return !has_rows(f); }));
   }
+  report.without_statistics =
+      static_cast<int>(std::count_if(frames.begin(), frames.end(), [](const Frame& f) {
+        return f->detail < capture::Detail::kStatistics;
+      }));
   std::error_code ignored;
   report.bytes = std::filesystem::file_size(path, ignored);
   return report;

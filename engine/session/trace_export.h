@@ -28,7 +28,8 @@ struct TraceExportOptions {
 
 struct TraceExportReport {
   int n_positions = 0;
-  int without_rows = 0;  ///< positions whose attention rows are not on the host
+  int without_rows = 0;        ///< positions whose attention rows are not on the host
+  int without_statistics = 0;  ///< positions whose statistics were dropped for memory
   std::uint64_t bytes = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 
+#include "engine/capture/frame_memory.h"
 #include "engine/session/sampler.h"
 #include "engine/session/trace_records.h"
 #include "engine/session/trace_vocabulary.h"
@@ -101,6 +102,28 @@ struct TraceReader::Making {
   std::optional<Sampler> sampler;
   int first_kept = 0;
   std::vector<std::string> problems;
+  std::uint64_t bytes = 0;  ///< of the frames so far
+  std::size_t first_rows = 0, first_statistics = 0;
+
+  /// Takes account of a pass that is done and drops the oldest frames' detail beyond `budget`:
+  /// rows, then statistics. The newest frame keeps its own.
+  void limit(const compare::TracePass& pass, std::uint64_t budget) {
+    const auto begin = static_cast<std::size_t>(std::max(pass.first_position, 0));
+    const std::size_t end =
+        std::min(frames.size(), begin + static_cast<std::size_t>(std::max(pass.n_tokens, 0)));
+    for (std::size_t i = begin; i < end; ++i) {
+      bytes += capture::memory_of(*frames[i]).host();
+    }
+    const auto drop = [&](std::size_t& first, capture::Detail most) {
+      for (; bytes > budget && first + 1 < end; ++first) {
+        bytes -= capture::memory_of(*frames[first]).host();
+        capture::reduce(*frames[first], most);
+        bytes += capture::memory_of(*frames[first]).host();
+      }
+    };
+    drop(first_rows, capture::Detail::kStatistics);
+    drop(first_statistics, capture::Detail::kSummary);
+  }
 };
 
 TraceReader::TraceReader(std::shared_ptr<const compare::Trace> trace,
@@ -242,7 +265,7 @@ Result<TraceReader::Frames> TraceReader::frames(const FrameOptions& options) con
   }
   Frames result;
   std::uint64_t bytes = 0;
-  making.first_kept = info_.attention.empty() ? first_kept(options.attention_budget, bytes) : 0;
+  making.first_kept = info_.attention.empty() ? first_kept(options.budget, bytes) : 0;
   for (std::size_t pass = 0; pass < by_pass_.size(); ++pass) {
     for (const std::size_t i : by_pass_[pass]) {
       if (options.stop.stop_requested()) {
@@ -251,14 +274,15 @@ Result<TraceReader::Frames> TraceReader::frames(const FrameOptions& options) con
       take_tap(reading_.taps[i], making);
     }
     finish_pass(static_cast<int>(pass), making);
+    making.limit(trace_->passes[pass], options.budget);
     if (options.progress) {
       options.progress(static_cast<double>(pass + 1) / static_cast<double>(by_pass_.size()));
     }
   }
   for (auto& frame : making.frames) {
-    const bool rows = frame->attention != nullptr;
-    result.attention_bytes += rows ? frame->attention->bytes() : 0;
-    result.attention_dropped += !rows && info_.attention.empty() ? 1 : 0;
+    if (frame->attention == nullptr && info_.attention.empty()) {
+      frame->detail = std::min(frame->detail, capture::Detail::kStatistics);  // first_kept
+    }
     result.frames.push_back(std::move(frame));
   }
   result.problems = std::move(making.problems);

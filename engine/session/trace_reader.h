@@ -25,7 +25,7 @@ struct TraceReaderOptions {
 };
 
 struct FrameOptions {
-  std::uint64_t attention_budget = std::uint64_t{1} << 30U;  ///< bytes of rows; newest stay
+  std::uint64_t budget = std::uint64_t{1} << 30U;  ///< bytes; the newest frames keep their detail
   std::stop_token stop;
   std::function<void(double)> progress;  ///< 0 … 1
 };
@@ -42,9 +42,7 @@ class TraceReader {
 
   struct Frames {
     std::vector<std::shared_ptr<const capture::TokenFrame>> frames;  ///< [n_positions]
-    std::uint64_t attention_bytes = 0;
-    std::uint64_t attention_dropped = 0;  ///< frames whose rows did not fit the budget
-    std::vector<std::string> problems;    ///< tensors that could not be read, in words
+    std::vector<std::string> problems;  ///< tensors that could not be read, in words
   };
   /// One frame per position. Errors: kCancelled.
   [[nodiscard]] Result<Frames> frames(const FrameOptions& options) const;

@@ -10,6 +10,8 @@
 #include "engine/compare/registry.h"
 #include "engine/format/model_folder.h"
 #include "engine/session/foreign_diagnosis.h"
+#include "engine/session/history.h"
+#include "engine/session/history_use.h"
 
 namespace layerscope::session {
 namespace {
@@ -143,7 +145,10 @@ Status TraceSession::open(const std::stop_token& stop) {
   }
   const auto reader = std::make_shared<const TraceReader>(trace, options_.reader);
   FrameOptions how;
-  how.attention_budget = options_.attention_budget;
+  const std::uint64_t budget =
+      options_.history_budget > 0 ? options_.history_budget : default_history_budget();
+  const std::uint64_t held = trace_bytes(*trace);
+  how.budget = budget - std::min(budget, held);
   how.stop = stop;
   how.progress = [this](double done) { progress_.permille = static_cast<int>(done * 1000.0); };
   LS_TRY(TraceReader::Frames made, reader->frames(how));
@@ -158,8 +163,14 @@ Status TraceSession::open(const std::stop_token& stop) {
   state_.backend_reason = fmt::format("{}\n{}", trace->format, trace->path);
   state_.unit_roundoff = trace->unit_roundoff;
   state_.context = reader->n_positions();
-  state_.history_bytes = made.attention_bytes;
-  state_.attention_dropped = made.attention_dropped;
+  state_.history = {};
+  state_.history.budget = budget;
+  tensor_bytes_ = held;
+  for (const auto& frame : frames_) {
+    state_.history.line += capture::memory_of(*frame).host();
+    state_.history.without_rows += frame->detail < capture::Detail::kAll ? 1 : 0;
+    state_.history.without_statistics += frame->detail < capture::Detail::kStatistics ? 1 : 0;
+  }
   state_.prompt = trace->prompt;
   const std::size_t n_prompt = trace->n_prompt > 0 ? trace->n_prompt : trace->ids.size();
   state_.prompt_ids.assign(
@@ -201,6 +212,7 @@ void TraceSession::show(int n) {
 }
 
 void TraceSession::publish() {
+  state_.history.requested = requested_bytes(state_) + tensor_bytes_;
   ++state_.version;
   auto snapshot = std::make_shared<const Snapshot>(state_);
   {

@@ -27,8 +27,8 @@ struct TraceSessionOptions {
   TraceReaderOptions reader;
   std::string model_path;  ///< for DiagnoseNow; empty: none is known
   double steps_per_second = 12.0;
-  std::uint64_t attention_budget = std::uint64_t{1} << 30U;
-  std::function<void()> on_change;  ///< as SessionOptions::on_change
+  std::uint64_t history_budget = 0;  ///< as SessionOptions::history_budget
+  std::function<void()> on_change;   ///< as SessionOptions::on_change
 };
 
 /// Whether a path should be opened as a trace and not as a model: a format that an importer knows,
@@ -88,6 +88,7 @@ class TraceSession final : public SessionLink {
   Snapshot state_;
   std::vector<std::shared_ptr<const capture::TokenFrame>> frames_;
   int shown_ = 0;
+  std::uint64_t tensor_bytes_ = 0;  ///< of the trace, held in memory
 
   std::jthread thread_;  ///< last: starts when everything else exists
 };

@@ -43,6 +43,9 @@ bool is_long(const Command& command) {
 }  // namespace
 
 Session::Worker::Worker(SessionOptions options) : options_(std::move(options)) {
+  if (options_.history_budget == 0) {
+    options_.history_budget = default_history_budget();
+  }
   state_.sampler = options_.sampler;
   state_.capture = options_.capture;
   published_ = std::make_shared<Snapshot>(state_);
@@ -180,35 +183,21 @@ bool Session::Worker::report(const Status& status) {
 }
 
 void Session::Worker::update_chunks() {
-  static const std::vector<std::shared_ptr<const capture::TokenFrame>> kNone;
-  const auto& frames = generator_ != nullptr ? generator_->frames() : kNone;
-  const std::size_t n_chunks = (frames.size() + kChunkFrames - 1) / kChunkFrames;
-  state_.chunks.resize(n_chunks);
-  for (std::size_t c = 0; c < n_chunks; ++c) {
-    const auto begin = frames.begin() + static_cast<std::ptrdiff_t>(c * kChunkFrames);
-    const auto end = frames.begin() +
-                     static_cast<std::ptrdiff_t>(std::min(frames.size(), (c + 1) * kChunkFrames));
-    const auto& old = state_.chunks[c];
-    if (old == nullptr || !std::equal(begin, end, old->frames.begin(), old->frames.end())) {
-      auto chunk = std::make_shared<FrameChunk>();
-      chunk->frames.assign(begin, end);
-      state_.chunks[c] = std::move(chunk);
-    }
+  if (generator_ == nullptr) {
+    state_.chunks.clear();
+  } else {
+    generator_->history().update(state_.chunks);
   }
-  state_.n_frames = static_cast<int>(frames.size());
+  const std::size_t n = generator_ != nullptr ? generator_->frames().size() : 0;
+  state_.n_frames = static_cast<int>(n);
   state_.n_generated = std::max(0, state_.n_frames - state_.n_prompt());
 }
 
 void Session::Worker::publish() {
+  limit_history();
   update_chunks();
   ++state_.version;
   if (generator_ != nullptr) {
-    const std::size_t per_frame = sizeof(capture::TokenFrame) +
-                                  static_cast<std::size_t>(generator_->model().spec.n_layers + 1) *
-                                      capture::kNumTaps * sizeof(capture::TapStats);
-    state_.history_bytes = generator_->attention_bytes() + per_frame * generator_->frames().size() +
-                           state_.branch_bytes;
-    state_.attention_dropped = generator_->attention_dropped();
     state_.draws = generator_->backend().draws();
     state_.drawn_bytes_to_host = generator_->backend().drawn_bytes_to_host();
   }
@@ -272,7 +261,11 @@ Status Session::Worker::load(const std::string& path) {
   generator_->sampler_settings = state_.sampler;
   generator_->capture = state_.capture;
   generator_->attention_budget =
-      generator_->backend().row_capacity() > 0 ? ~std::uint64_t{0} : options_.attention_budget;
+      generator_->backend().row_capacity() > 0 ? History::kUnlimited : options_.history_budget;
+  generator_->history().on_reduce = [this](std::size_t position, const History::Frame& before,
+                                           const History::Frame& after) {
+    branches_.replace(position, before, after);
+  };
   diagnosis_ = std::make_unique<Diagnosis>(
       *generator_, [this](int context) { return generator_->backend().fork(context); });
   state_.model = make_model_info(*model);
@@ -559,6 +552,9 @@ void Session::Worker::handle(const RequestHeadMap& command) {
   }
   auto map = std::make_shared<HeadMap>();
   const auto n = generator_->frames().size();
+  if (!report(fits_history("the whole map of one head", static_cast<double>(n * n) * 4.0))) {
+    return;
+  }
   map->layer = command.layer;
   map->head = command.head;
   map->n_tokens = static_cast<int>(n);

@@ -103,6 +103,10 @@ class Session::Worker {
   /// Answers what panels asked for while tokens are generated.
   void serve_views();
   void update_branches();
+  /// Keeps all that was captured within the budget, once the checks have seen it, and accounts it.
+  void limit_history();
+  /// Error (kUsage): `what` alone would take more than half of the history's budget.
+  [[nodiscard]] Status fits_history(const char* what, double bytes) const;
   /// What belongs to the tokens of a session that ends.
   void forget_views();
   void take_findings();
@@ -140,6 +144,8 @@ class Session::Worker {
   std::shared_ptr<backend::DrawSink> sink_;
   std::stop_token stop_;  ///< of the command in hand
   std::uint64_t sequence_ = 0;
+  const compare::Trace* counted_trace_ = nullptr;  ///< whose tensors trace_bytes_ is
+  std::uint64_t trace_bytes_ = 0;
   std::jthread warm_up_;        ///< of the GPU, while a model file is read
   bool device_failed_ = false;  ///< by the command in hand
 

@@ -16,7 +16,7 @@ constexpr std::size_t kBatch = 512;  ///< prompt tokens of one pass
 constexpr double kMostBytes = 4.0 * (1U << 30U);
 
 /// What a full capture of `n` tokens takes, whole attention maps included.
-double trace_bytes(const model::DecoderSpec& spec, std::size_t n_tokens) {
+double estimated_bytes(const model::DecoderSpec& spec, std::size_t n_tokens) {
   const auto n = static_cast<double>(n_tokens);
   const double taps =
       8.0 * spec.hidden + 3.0 * spec.q_width() + 2.0 * spec.kv_width() + 3.0 * spec.ffn_width();
@@ -36,13 +36,14 @@ void Session::Worker::handle(const MakeTrace& /*command*/) {
 Status Session::Worker::make_trace() {
   const std::vector<std::int32_t>& ids = generator_->ids();
   const model::Model& model = generator_->model();
-  if (const double bytes = trace_bytes(model.spec, ids.size()); bytes > kMostBytes) {
+  if (const double bytes = estimated_bytes(model.spec, ids.size()); bytes > kMostBytes) {
     return usage_error(fmt::format(
         "the whole tensors of {} tokens take {:.1f} GB, more than the {:.1f} GB that are kept; "
         "rewind to fewer tokens, or write a trace of some layers with layerscope-cli generate "
         "--trace --layers",
         ids.size(), bytes / 1e9, kMostBytes / 1e9));
   }
+  LS_CHECK(fits_history("every tensor", estimated_bytes(model.spec, ids.size())));
   progress_.what = "recording every tensor";
   // LongRoPE chooses its divisors by the run's context: the replay must choose the same.
   const bool same = model.spec.long_rope(state_.context);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/session/history_use.h"
 #include "engine/session/worker.h"
 
 namespace layerscope::session {
@@ -43,7 +44,7 @@ void Session::Worker::forget_views() {
 void Session::Worker::update_branches() {
   if (generator_ == nullptr) {
     state_.branches.clear();
-    state_.branch_bytes = 0;
+    state_.history = {};
     return;
   }
   state_.branches = branches_.list(generator_->frames());
@@ -51,8 +52,41 @@ void Session::Worker::update_branches() {
   if (std::none_of(state_.branches.begin(), state_.branches.end(), kept)) {
     state_.undo_branch = -1;
   }
-  // A quarter of what the present line may take.
-  state_.branch_bytes = branches_.limit_bytes(generator_->frames(), options_.attention_budget / 4);
+  // A quarter of it all, so that the present line never gives way to what was left.
+  state_.history.branches =
+      branches_.limit_bytes(generator_->frames(), options_.history_budget / 4);
+}
+
+void Session::Worker::limit_history() {
+  HistoryUse& use = state_.history;
+  use.budget = options_.history_budget;
+  if (generator_ == nullptr) {
+    return;
+  }
+  if (counted_trace_ != state_.trace.get()) {
+    counted_trace_ = state_.trace.get();
+    trace_bytes_ = counted_trace_ != nullptr ? trace_bytes(*counted_trace_) : 0;
+  }
+  use.requested = requested_bytes(state_) + trace_bytes_;
+  History& history = generator_->history();
+  const std::uint64_t others = use.branches + use.requested;
+  history.limit_host(use.budget - std::min(use.budget, others));
+  use.line = history.memory().host();
+  use.device_rows = history.memory().device_rows;
+  use.device_capacity = generator_->backend().row_capacity();
+  use.without_rows = history.without_rows();
+  use.without_statistics = history.without_statistics();
+}
+
+Status Session::Worker::fits_history(const char* what, double bytes) const {
+  const double most = static_cast<double>(options_.history_budget) / 2.0;
+  if (bytes <= most) {
+    return {};
+  }
+  return usage_error(fmt::format(
+      "{} of {} tokens takes {:.1f} MiB, more than half of the {:.1f} MiB that captured data may "
+      "take; raise that with --history-memory, or rewind to fewer tokens",
+      what, generator_->frames().size(), bytes / 0x1p20, most * 2.0 / 0x1p20));
 }
 
 void Session::Worker::handle(const SwitchBranch& command) {

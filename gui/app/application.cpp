@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <imgui.h>
-#include <imgui_internal.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -15,12 +14,16 @@
 #include <optional>
 #include <thread>
 
+#include "engine/base/priority.h"
 #include "engine/server/remote_session.h"
 #include "engine/server/token.h"
 #include "engine/session/trace_session.h"
+#include "gui/app/demo.h"
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
+#include "gui/app/imgui_holder.h"
+#include "gui/app/input_probe.h"
 #include "gui/app/pictures.h"
 #include "gui/app/platform.h"
 #include "gui/app/script_driver.h"
@@ -46,50 +49,6 @@ constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
 /// Serials of the frames of one opened trace.
 constexpr std::uint64_t kTraceSerials = std::uint64_t{1} << 34U;
 
-/// The demo model beside the program (a build, an installation) or in the working folder.
-std::string find_demo() {
-  namespace fs = std::filesystem;
-  std::error_code failed;
-  const fs::path program = fs::read_symlink("/proc/self/exe", failed).parent_path();
-  for (const fs::path& folder :
-       {program / "assets/demo", program.parent_path() / "assets/demo",
-        program.parent_path() / "share/layerscope/demo", fs::path("assets/demo")}) {
-    for (const auto& entry : fs::directory_iterator(folder, failed)) {
-      if (entry.path().extension() == ".gguf") {
-        return fs::absolute(entry.path(), failed).lexically_normal().string();
-      }
-    }
-  }
-  return {};
-}
-
-/// The ImGui context, made first and destroyed last.
-struct ImGuiHolder {
-  ImGuiHolder() {
-    IMGUI_CHECKVERSION();
-    ImGui::CreateContext();
-    ImGuiIO& io = ImGui::GetIO();
-    io.IniFilename = nullptr;  // the layout is ours
-    io.LogFilename = nullptr;
-    io.ConfigInputTextCursorBlink = false;  // a blinking cursor would keep an idle window awake
-    // Unbalanced calls in a panel are counted; Dear ImGui repairs them and goes on.
-    io.ConfigErrorRecoveryEnableAssert = false;
-    io.ConfigErrorRecoveryEnableDebugLog = false;
-    ImGui::GetCurrentContext()->ErrorCallback = [](ImGuiContext*, void* user, const char* text) {
-      auto* holder = static_cast<ImGuiHolder*>(user);
-      if (holder->misuses++ == 0) {
-        spdlog::error("Dear ImGui is used wrongly: {}", text);
-      }
-    };
-    ImGui::GetCurrentContext()->ErrorCallbackUserData = this;
-  }
-  ~ImGuiHolder() { ImGui::DestroyContext(); }
-  ImGuiHolder(const ImGuiHolder&) = delete;
-  ImGuiHolder& operator=(const ImGuiHolder&) = delete;
-
-  std::uint32_t misuses = 0;
-};
-
 /// Members are in order of construction; destruction runs backwards: the session's worker stops
 /// first, then the shell, renderer, target, device, window and ImGui go.
 class Application {
@@ -114,7 +73,8 @@ class Application {
   Status resize(int width, int height);
   Status finish();
   void restyle();
-  double pause_before_next(Clock::time_point started) const;
+  void rest(Clock::time_point started);
+  void answered();
   [[nodiscard]] bool idle() const;
   [[nodiscard]] double now() const {
     return std::chrono::duration<double>(Clock::now() - began_).count();
@@ -148,6 +108,10 @@ class Application {
   FrameTimes times_;
   double measured_from_ = 0.0;  ///< seconds since the start
   FrameTimes own_times_;        ///< of them, processor time of this thread
+  Platform::Events events_;     ///< since the last look at them
+  std::unique_ptr<InputProbe> probe_;
+  std::vector<InputProbe::Clock::time_point> answering_;  ///< by the frame in hand
+  FrameTimes answers_;                                    ///< from an event to the finished frame
   std::string title_;
 };
 
@@ -231,10 +195,12 @@ void Application::start_session() {
   options.threads = options_.threads;
   options.gpu = options_.gpu;
   options.context = options_.context;
-  options.gpu = options_.gpu;
+  options.history_budget = options_.history_memory;
   options.draw = true;
   options.on_change = [this] { platform_->wake(); };
-  auto session = std::make_unique<session::Session>(std::move(options));
+  std::unique_ptr<session::Session> session;
+  // The window goes before the engine where both want the processor.
+  start_at_low_priority([&] { session = std::make_unique<session::Session>(std::move(options)); });
   if (shell_ != nullptr) {
     shell_->set_session(*session);
     pictures_->forget(shell_->ui());
@@ -247,6 +213,7 @@ Status Application::attach(const RemoteChoice& choice) {
   server::RemoteOptions options;
   LS_TRY(options.url, server::parse_url(choice.url));
   options.token = choice.token;
+  options.history_budget = options_.history_memory;
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<server::RemoteSession>(std::move(options));
   shell_->set_session(*session);
@@ -259,6 +226,7 @@ Status Application::attach(const RemoteChoice& choice) {
 void Application::open_trace(const std::string& path) {
   session::TraceSessionOptions options;
   options.path = path;
+  options.history_budget = options_.history_memory;
   // Panels tell sessions apart by their serials.
   options.reader.serial_base = kTraceSerials * ++traces_opened_;
   options.model_path = shell_->compared().model().path;
@@ -350,8 +318,14 @@ Status Application::start_script() {
   host.drop = host.open;
   host.resize = [this](int width, int height) { return resize(width, height); };
   host.screenshot = [this](const std::string& path) { return screenshot(path); };
+  host.inputs = [this](double per_second) {
+    probe_ = per_second > 0.0
+                 ? std::make_unique<InputProbe>(per_second, [this] { platform_->wake(); })
+                 : nullptr;
+  };
   host.measure = [this](const std::string& name) {
     if (name == "start") {
+      answers_.clear();
       times_.clear();
       own_times_.clear();
       measured_from_ = now();
@@ -359,6 +333,9 @@ Status Application::start_script() {
       const double seconds = std::max(now() - measured_from_, 1e-9);
       fmt::print("{}: {}; {:.1f} frames/s\n  this thread alone: {}\n", name, times_.text(),
                  static_cast<double>(times_.count()) / seconds, own_times_.text());
+      if (answers_.count() > 0) {
+        fmt::print("  input answered: {} events, {}\n", answers_.count(), answers_.percentiles());
+      }
       std::fflush(stdout);
     }
   };
@@ -472,10 +449,43 @@ Status Application::frame() {
   return {};
 }
 
-/// Seconds to sleep so that no more frames are drawn in a second than was asked for.
-double Application::pause_before_next(Clock::time_point started) const {
-  const double spent = std::chrono::duration<double>(Clock::now() - started).count();
-  return std::max(0.0, 1.0 / options_.frames_per_s - spent);
+/// Rests before the next frame; input ends it.
+void Application::rest(Clock::time_point started) {
+  using Seconds = std::chrono::duration<double>;
+  const auto drawn = Clock::now();
+  const auto snapshot = session_->snapshot();
+  const bool computes =
+      snapshot->state == session::State::kRunning || snapshot->state == session::State::kEvaluating;
+  const bool shared = computes && snapshot->backend == "cpu" && context_->software();
+  const double rest =
+      rest_after_frame(Seconds(drawn - started).count(), options_.frames_per_s, shared);
+  const bool scripted = script_ != nullptr || task_ != nullptr;
+  if (scripted && probe_ == nullptr) {
+    platform_->wait(0.0);
+    std::this_thread::sleep_for(Seconds(rest));
+    return;
+  }
+  for (;;) {
+    const double left = rest - Seconds(Clock::now() - drawn).count();
+    platform_->wait(std::max(left, 0.0));
+    const Platform::Events now = platform_->take_events();
+    events_ = {events_.input || now.input, events_.woken || now.woken};
+    if (left <= 0.0 || events_.input || (probe_ != nullptr && probe_->pending())) {
+      return;
+    }
+  }
+}
+
+/// The frame in hand shows what the probe's events did: takes the time once it is finished.
+void Application::answered() {
+  if (answering_.empty()) {
+    return;
+  }
+  context_->wait_idle();
+  for (const auto when : answering_) {
+    answers_.add(std::chrono::duration<double>(Clock::now() - when).count());
+  }
+  answering_.clear();
 }
 
 Status Application::run() {
@@ -495,24 +505,28 @@ Status Application::run() {
     for (const int chord : platform_->take_chords()) {
       shell_->press(chord);
     }
-    const bool input = platform_->take_events();
-    const session::Snapshot& drawn = *shell_->ui().snapshot;
-    if (input) {
-      const bool update = session_->snapshot()->version != drawn.version;
-      draw_until_ = std::max(draw_until_, now() + (update ? kAfterUpdate : kAfterInput));
+    if (probe_ != nullptr) {
+      answering_ = probe_->take();
+      const ImVec2 mouse = ImGui::GetIO().MousePos;
+      if (!answering_.empty() && ImGui::IsMousePosValid(&mouse)) {
+        const bool odd = (static_cast<int>(mouse.x) & 1) != 0;
+        ImGui::GetIO().AddMousePosEvent(mouse.x + (odd ? -1.0F : 1.0F), mouse.y);
+      }
+    }
+    const Platform::Events now_seen = platform_->take_events();
+    const bool input = events_.input || now_seen.input;
+    const bool any = input || events_.woken || now_seen.woken;
+    events_ = {};
+    if (any) {
+      draw_until_ = std::max(draw_until_, now() + (input ? kAfterInput : kAfterUpdate));
     }
     const bool progress = session_->progress().permille >= 0 || shell_->dialog_running();
     if (!attended || progress || now() < draw_until_) {
       LS_CHECK(frame());
+      answered();
     }
     if (!attended || now() < draw_until_) {
-      const double pause = pause_before_next(started);
-      // Without input the display's rate or the sleep sets the pace; events end the sleep early,
-      // which only means that a frame comes a little sooner.
-      platform_->wait(attended ? pause : 0.0);
-      if (!attended) {
-        std::this_thread::sleep_for(std::chrono::duration<double>(pause));
-      }
+      rest(started);
     } else {
       platform_->wait(progress ? kProgressWait : kIdleWait);
     }

@@ -30,9 +30,19 @@ double FrameTimes::percentile(double p) const {
   return static_cast<double>(sorted[static_cast<std::size_t>(at)]);
 }
 
+std::string FrameTimes::percentiles() const {
+  return fmt::format("p50 {:.1f} ms, p95 {:.1f} ms, p99 {:.1f} ms, slowest {:.1f} ms",
+                     percentile(50), percentile(95), percentile(99), percentile(100));
+}
+
 std::string FrameTimes::text() const {
-  return fmt::format("{} frames: p50 {:.1f} ms, p95 {:.1f} ms, p99 {:.1f} ms, slowest {:.1f} ms",
-                     ms_.size(), percentile(50), percentile(95), percentile(99), percentile(100));
+  return fmt::format("{} frames: {}", ms_.size(), percentiles());
+}
+
+double rest_after_frame(double spent, double frames_per_s, bool shared) {
+  constexpr double kLongest = 0.1;  // a picture of a running model is never older
+  const double even = 1.0 / frames_per_s - spent;
+  return std::max({0.0, even, shared ? std::min(spent, kLongest) : 0.0});
 }
 
 double thread_seconds() {

@@ -20,6 +20,8 @@ class FrameTimes {
   [[nodiscard]] std::size_t count() const { return ms_.size(); }
   /// Nearest-rank percentile in milliseconds, `p` in 0 … 100; 0 without frames.
   [[nodiscard]] double percentile(double p) const;
+  /// "p50 4.1 ms, p95 7.9 ms, p99 12.0 ms, slowest 15.2 ms"
+  [[nodiscard]] std::string percentiles() const;
   /// "312 frames: p50 4.1 ms, p95 7.9 ms, p99 12.0 ms, slowest 15.2 ms"
   [[nodiscard]] std::string text() const;
 
@@ -27,6 +29,12 @@ class FrameTimes {
   std::vector<float> ms_;
   std::size_t next_ = 0;  ///< overwritten next, once full
 };
+
+/// Seconds to rest after a frame that took `spent` seconds, so that at most `frames_per_s` are
+/// drawn in a second. Where drawing and computing share the processor (`shared`: software rendering
+/// while the model runs on the CPU) drawing takes at most half of the time. Input ends a rest at
+/// once.
+double rest_after_frame(double spent, double frames_per_s, bool shared);
 
 /// Processor time of the calling thread in seconds: what drawing costs, whatever else runs on the
 /// machine; 0 where the system does not tell.

@@ -58,6 +58,9 @@ Result<std::optional<Options>> parse_options(int argc, const char* const* argv) 
       ->check(CLI::Range(0, 1 << 24));
   app.add_option("--threads", options.threads, "processor threads; 0: all")
       ->check(CLI::Range(0, 4096));
+  app.add_option("--history-memory", options.history_memory,
+                 "memory for everything captured (2G, 512M); 0: a quarter of the machine's")
+      ->transform(CLI::AsSizeValue(false));
   app.add_option("--offscreen", size, "WxH: render into an image, without a display");
   app.add_option("--script", options.script, "file with user actions to perform")
       ->check(CLI::ExistingFile);

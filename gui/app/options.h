@@ -1,6 +1,7 @@
 // Command line of the window program.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -19,6 +20,7 @@ struct Options {
   int gpu = 0;
   int context = 0;
   int threads = 0;
+  std::uint64_t history_memory = 0;  ///< bytes for everything captured; 0: the default
   std::string log_level = "warn";
   bool offscreen = false;
   int width = 1600;

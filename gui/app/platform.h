@@ -18,8 +18,12 @@ class Platform {
   /// Sleeps until an event, a wake-up or `seconds`; 0 only polls.
   virtual void wait(double seconds) = 0;
   virtual void wake() = 0;
-  /// True when something happened since the last call.
-  virtual bool take_events() = 0;
+  /// What happened since the last call.
+  struct Events {
+    bool input = false;  ///< the user or the window system did something
+    bool woken = false;  ///< wake() was called
+  };
+  virtual Events take_events() = 0;
   /// Sizes, time and input for Dear ImGui, before ImGui::NewFrame.
   virtual void new_frame() = 0;
   [[nodiscard]] virtual bool close_requested() const = 0;

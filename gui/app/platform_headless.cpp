@@ -32,9 +32,9 @@ class HeadlessPlatform final : public Platform {
     }
     changed_.notify_one();
   }
-  bool take_events() override {
+  Events take_events() override {
     const std::lock_guard lock(mutex_);
-    return std::exchange(woken_, false);
+    return {false, std::exchange(woken_, false)};
   }
   void new_frame() override {
     ImGuiIO& io = ImGui::GetIO();

@@ -45,10 +45,7 @@ class WindowPlatform final : public Platform {
     woken_.store(true);
     glfwPostEmptyEvent();
   }
-  bool take_events() override {
-    const bool woken = woken_.exchange(false);
-    return std::exchange(events_, false) || woken;
-  }
+  Events take_events() override { return {std::exchange(events_, false), woken_.exchange(false)}; }
   void new_frame() override;
   [[nodiscard]] bool close_requested() const override {
     return glfwWindowShouldClose(window_) == GLFW_TRUE;

@@ -45,6 +45,7 @@ constexpr std::array kVerbs{
     VerbInfo{"set", Verb::kSet, 2, 2, "set NAME VALUE"},
     VerbInfo{"print", Verb::kPrint, 1, 1, "print ID"},
     VerbInfo{"measure", Verb::kMeasure, 1, 1, "measure start | NAME"},
+    VerbInfo{"inputs", Verb::kInputs, 1, 1, "inputs PER_SECOND"},
     VerbInfo{"timeout", Verb::kTimeout, 1, 1, "timeout SECONDS"},
 };
 

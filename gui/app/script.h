@@ -39,6 +39,7 @@ enum class Verb {
   kSet,             ///< set NAME VALUE: a variable
   kPrint,           ///< print ID: a state's value to standard output
   kMeasure,         ///< measure start | measure NAME: frame times since then, to standard output
+  kInputs,          ///< inputs PER_SECOND: movements of the mouse whose answers are timed; 0: none
   kTimeout,         ///< timeout SECONDS: for the waits that follow
 };
 

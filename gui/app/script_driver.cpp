@@ -149,6 +149,14 @@ Result<ScriptDriver::Step> ScriptDriver::perform(const ScriptAction& action,
     case Verb::kMeasure:
       host_.measure(args[0]);
       return Step::kDone;
+    case Verb::kInputs: {
+      LS_TRY(const double per_second, parse_number(args[0]));
+      if (per_second < 0.0 || per_second > 1000.0) {
+        return usage_error("inputs takes 0 to 1,000 a second");
+      }
+      host_.inputs(per_second);
+      return Step::kDone;
+    }
     case Verb::kTimeout: {
       LS_TRY(options_.timeout, parse_number(args[0]));
       return Step::kDone;

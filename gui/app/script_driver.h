@@ -24,6 +24,7 @@ struct ScriptHost {
   std::function<void(const std::string&)> drop;
   std::function<Status(int, int)> resize;
   std::function<Status(const std::string&)> screenshot;
+  std::function<void(double)> inputs;               ///< so many a second come from now on; 0: none
   std::function<void(const std::string&)> measure;  ///< "start", or a name to print with the times
 };
 

@@ -11,6 +11,7 @@
 #include "gui/panels/actions.h"
 #include "gui/panels/diagnosis.h"
 #include "gui/view/export_text.h"
+#include "gui/view/history_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -167,12 +168,17 @@ void Shell::follow_export() {
     } else {
       const session::TraceExportReport& report = outcome->value();
       inform(fmt::format(
-          "Saved {} ({} tokens, {}){}", export_->path(), report.n_positions,
+          "Saved {} ({} tokens, {}){}{}", export_->path(), report.n_positions,
           view::bytes_text(report.bytes),
           report.without_rows > 0
               ? fmt::format("; attention rows of {} tokens are not in it: they were dropped, or "
                             "stay on the GPU (“every tensor” has them)",
                             report.without_rows)
+              : std::string(),
+          report.without_statistics > 0
+              ? fmt::format("; statistics of {} tokens are not in it: they were dropped to stay "
+                            "within the history's budget (--history-memory)",
+                            report.without_statistics)
               : std::string()));
     }
     export_.reset();
@@ -180,11 +186,12 @@ void Shell::follow_export() {
 }
 
 void Shell::export_what_was_asked(const AppRequests& asked, ShellRequests& result) {
-  const auto save = [this](const std::string& path, const std::string& text) {
+  const auto save = [this](const std::string& path, const std::string& text,
+                           const std::string& missing = {}) {
     if (const Status status = write_text(path, text); !status.ok()) {
       notify(status.error().message);
     } else {
-      inform("Saved " + path);
+      inform("Saved " + path + missing);
     }
   };
   if (asked.copy_command) {
@@ -210,7 +217,8 @@ void Shell::export_what_was_asked(const AppRequests& asked, ShellRequests& resul
     if (text.empty()) {
       inform(fmt::format("There is no table of data in {} to save", name_of(asked.panel_csv)));
     } else {
-      save(export_path(export_folder_, name_of(asked.panel_csv), "csv"), text);
+      save(export_path(export_folder_, name_of(asked.panel_csv), "csv"), text,
+           view::missing_in_export(*ui_.snapshot));
     }
   }
   if (!asked.panel_png.empty()) {

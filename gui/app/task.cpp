@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "engine/base/utf8.h"
+#include "gui/view/history_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -84,12 +85,20 @@ std::string Task::report() const {
       "prompt   {} tokens, {:.1f} tok/s\n"
       "output   {} tokens ({}), {:.1f} tok/s\n"
       "drawing  {}: {}\n"
-      "frames   {}\n",
+      "frames   {}\n"
+      "memory   {}\n",
       utf8_sanitize(bytes), model.name, model.architecture, view::count_text(model.n_params),
       model.quantization, snapshot->backend_text, snapshot->backend_reason, snapshot->n_prompt(),
       timing.prefill_tok_s, snapshot->n_generated, session::stop_reason_name(snapshot->stop_reason),
       timing.decode_tok_s, shell_.ui().heatmaps->path_text(), shell_.ui().heatmaps->path_reason(),
-      frames_text());
+      frames_text(), memory_text());
+}
+
+/// "812 MiB weights and caches · history 24 MiB of 5.9 GiB"
+std::string Task::memory_text() const {
+  const auto snapshot = shell_.compared().snapshot();
+  return fmt::format("{} weights and caches · {}", view::bytes_text(snapshot->device_bytes),
+                     view::history_line(*snapshot));
 }
 
 /// "312 while generating, 60.0 a second · 0 pictures dropped · 0 bytes a token copied to be drawn"

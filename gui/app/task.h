@@ -24,6 +24,7 @@ class Task {
 
  private:
   [[nodiscard]] std::string frames_text() const;
+  [[nodiscard]] std::string memory_text() const;
   enum class Phase { kLoading, kGenerating, kDrawing, kDone };
   const Options& options_;
   Shell& shell_;

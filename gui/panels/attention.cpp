@@ -13,6 +13,7 @@
 #include "gui/panels/welcome.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/frames.h"
+#include "gui/view/history_text.h"
 #include "gui/view/text.h"
 #include "gui/view/token_layout.h"
 
@@ -148,12 +149,14 @@ void AttentionPanel::looks(Ui& ui) {
   } else if (row.empty()) {
     const auto& recording = ui.snapshot->recording;
     const bool missing = recording != nullptr && !recording->attention.empty();
+    const std::string dropped = view::dropped_rows(*ui.snapshot, shown);
+    const std::string why = missing           ? recording->attention
+                            : dropped.empty() ? "This row was not captured."
+                                              : dropped;
     ImGui::PushTextWrapPos();
-    text(c.quiet, missing ? recording->attention
-                          : "This row was not captured, or was dropped to stay within the memory "
-                            "budget.");
+    text(c.quiet, why);
     ImGui::PopTextWrapPos();
-    ui.widgets.state("attention/missing", missing ? recording->attention : "");
+    ui.widgets.state("attention/missing", missing ? recording->attention : dropped);
   } else {
     shaded_text(ui, shown, row);
   }

@@ -206,7 +206,8 @@ void AttentionDetail::sums(Ui& ui, const Geometry& map) {
   const int head = ui.selection.layer * 65536 + ui.selection.head;
   const backend::MapRect& rect = shown_.rect;
   if (s.version != sums_snapshot_ || head != sums_head_ || rect != sums_rect_) {
-    sums_ = view::row_sums(s, ui.selection.layer, ui.selection.head, rect.bin);
+    row_sums_.update(s, ui.selection.layer, ui.selection.head);
+    sums_ = row_sums_.grouped(rect.bin);
     // A sum of 1 is what is expected: only what differs gets a colour.
     for (std::size_t i = 0; i < sums_.size(); ++i) {
       capture::HeadStats stats;

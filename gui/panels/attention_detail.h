@@ -65,6 +65,7 @@ class AttentionDetail {
   Shown shown_;
   backend::MapView zoom_;     ///< the part looked at; layer −1: all of it
   backend::MapRect dragged_;  ///< what was shown when a drag began
+  view::RowSums row_sums_;
   std::vector<float> sums_;
   std::uint64_t sums_version_ = 0;
   std::uint64_t sums_snapshot_ = 0;

@@ -8,6 +8,7 @@
 #include "gui/panels/widgets.h"
 #include "gui/view/frames.h"
 #include "gui/view/head_table.h"
+#include "gui/view/history_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -96,11 +97,14 @@ void HeadsPanel::draw(Ui& ui) {
   const capture::TokenFrame* frame = ui.shown_frame();
   if (frame == nullptr || frame->heads.empty()) {
     rows_.clear();
+    ui.widgets.state("heads/dropped", view::dropped_statistics(*ui.snapshot, ui.shown_position()));
     empty_state(ui, "heads", "No statistics of heads",
                 frame == nullptr ? "Open a model and press Step (F10): each head's row is summed "
                                    "up here."
                 : ui.snapshot->recording != nullptr && !ui.snapshot->recording->heads.empty()
                     ? ui.snapshot->recording->heads
+                : !view::dropped_statistics(*ui.snapshot, ui.shown_position()).empty()
+                    ? view::dropped_statistics(*ui.snapshot, ui.shown_position())
                     : "Capture is off at this step; attention statistics need at "
                       "least the summary tier.");
     return;

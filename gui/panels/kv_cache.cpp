@@ -33,6 +33,7 @@ class KvCachePanel final : public Panel {
 
  private:
   void ask(Ui& ui);
+  bool follow(Ui& ui, const std::shared_ptr<const session::CacheView>& cache);
   void legend(Ui& ui) const;
   void map(Ui& ui, const capture::CacheStats& stats, ImVec2 room);
   void slot(Ui& ui, const session::CacheView& cache) const;
@@ -40,8 +41,10 @@ class KvCachePanel final : public Panel {
   int show_ = 0;
   int layer_ = 0, head_ = 0, slot_ = -1;  ///< −1: the newest
   view::KvMap map_;
-  std::shared_ptr<const session::CacheView> shown_;
-  int shown_as_ = -1;
+  std::shared_ptr<const session::CacheView> shown_;  ///< what map_ shows
+  view::KvMapMaker maker_;
+  std::shared_ptr<const session::CacheView> making_;  ///< what the next one will show
+  int making_as_ = -1;
   std::uint64_t version_ = 0;
   struct Asked {
     std::uint64_t snapshot = 0;
@@ -64,6 +67,28 @@ void KvCachePanel::ask(Ui& ui) {
   }
   asked_ = {last, layer_, head_, slot, now};
   ui.send(session::InspectCache{layer_, head_, slot});
+}
+
+/// Brings the map up to date, some of it per frame; false until there is a first one.
+bool KvCachePanel::follow(Ui& ui, const std::shared_ptr<const session::CacheView>& cache) {
+  constexpr std::size_t kPerFrame = 1U << 20U;
+  const bool idle = making_ == nullptr || maker_.done();
+  if (making_as_ != show_ || (idle && making_ != cache)) {
+    making_ = cache;
+    making_as_ = show_;
+    maker_.start(cache->stats, static_cast<KvShow>(show_), kMostColumns);
+  } else if (idle) {
+    return true;
+  }
+  if (maker_.advance(kPerFrame)) {
+    shown_ = making_;
+    map_ = std::move(maker_.map());
+    maker_.map() = {};  // no rows are left to do
+    ++version_;
+  } else {
+    ui.requests.redraw = true;
+  }
+  return shown_ != nullptr;
 }
 
 void KvCachePanel::legend(Ui& ui) const {
@@ -288,11 +313,9 @@ void KvCachePanel::draw(Ui& ui) {
     ui.widgets.state("kv/error", cache->error);
     return;
   }
-  if (cache != shown_ || show_ != shown_as_) {
-    shown_ = cache;
-    shown_as_ = show_;
-    map_ = view::kv_map(cache->stats, static_cast<KvShow>(show_), kMostColumns);
-    ++version_;
+  if (!follow(ui, cache)) {
+    empty_state(ui, "kv", "Reading the cache…", "Its slots are being looked at.");
+    return;
   }
   for (std::size_t i = 1; i < map_.count.size(); ++i) {
     ui.widgets.state(fmt::format("kv/{}", view::slot_state_name(static_cast<SlotState>(i))),
@@ -312,7 +335,7 @@ void KvCachePanel::draw(Ui& ui) {
     tip("What the colours say: the state of each slot, or the size of its key or value");
     legend(ui);
     if (map_.rows > 0) {
-      map(ui, cache->stats, ImGui::GetContentRegionAvail());
+      map(ui, shown_->stats, ImGui::GetContentRegionAvail());
     }
   }
   ImGui::EndChild();

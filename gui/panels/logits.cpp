@@ -13,6 +13,7 @@
 #include "gui/panels/widgets.h"
 #include "gui/view/export_text.h"
 #include "gui/view/frames.h"
+#include "gui/view/history_text.h"
 #include "gui/view/logits_view.h"
 #include "gui/view/text.h"
 
@@ -258,6 +259,15 @@ void LogitsPanel::draw(Ui& ui) {
     if (button(ui, "logits/newest", "Show the newest step", Look::kLink)) {
       select_position(ui, -1);
     }
+  }
+  const bool few = bars.known && bars.bars.size() <= 1;
+  const std::string dropped =
+      few ? view::dropped_statistics(*ui.snapshot, position) : std::string();
+  ui.widgets.state("logits/dropped", dropped);
+  if (!dropped.empty()) {
+    ImGui::PushTextWrapPos();
+    text(c.quiet, "Only the likeliest candidate is left. " + dropped);
+    ImGui::PopTextWrapPos();
   }
   for (std::size_t i = 0; i < bars.bars.size() && static_cast<int>(i) < rows; ++i) {
     bar(ui, bars.bars[i], at, fmt::format("logits/bar/{}", i));

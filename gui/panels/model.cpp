@@ -54,7 +54,7 @@ void ModelPanel::parameters(Ui& ui, const session::ModelInfo& m) {
   line("context", fmt::format("{} in use here, {} trained", s.context, m.train_context));
   line("backend", s.backend_text);
   line("memory", fmt::format("{} + {} of history", view::bytes_text(s.device_bytes),
-                             view::bytes_text(s.history_bytes)));
+                             view::bytes_text(s.history.host())));
   line("load time", fmt::format("{:.2f} s", s.timing.load_s));
 }
 

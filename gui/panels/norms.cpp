@@ -13,6 +13,7 @@
 #include "gui/panels/plot.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/frames.h"
+#include "gui/view/history_text.h"
 #include "gui/view/lens_view.h"
 #include "gui/view/norms.h"
 #include "gui/view/tensor_source.h"
@@ -107,7 +108,8 @@ void NormsPanel::hover(Ui& ui, Tap tap, int layer, int position) {
   text(colors(ui).quiet, token_label(ui, position));
   const capture::TapStats* stats = view::tap_stats(ui.snapshot->frame(position), layer, tap);
   if (stats == nullptr || stats->count == 0) {
-    text(colors(ui).quiet, "not captured");
+    const std::string dropped = view::dropped_statistics(*ui.snapshot, position);
+    text(colors(ui).quiet, dropped.empty() ? "not captured" : dropped);
   } else {
     fact(ui, "L2 norm", view::number_text(double{stats->l2}));
     fact(ui, "largest |x|", view::number_text(double{stats->absmax}));
@@ -343,6 +345,13 @@ void NormsPanel::profile(Ui& ui) {
   combo(ui, "norms/side", "", side_, kSides.data(), static_cast<int>(kSides.size()));
   tip("What to see of the selected token");
   subtitle(ui, view::cut_text(token_label(ui, ui.shown_position()), 20));
+  const std::string dropped = view::dropped_statistics(*ui.snapshot, ui.shown_position());
+  ui.widgets.state("norms/dropped", dropped);
+  if (!dropped.empty()) {
+    ImGui::PushTextWrapPos();
+    text(colors(ui).quiet, dropped);
+    ImGui::PopTextWrapPos();
+  }
   switch (side_) {
     case 0:
       norms(ui);
@@ -426,9 +435,12 @@ void NormsPanel::draw(Ui& ui) {
       const auto& recording = ui.snapshot->recording;
       const bool missing = recording != nullptr && !recording->norms.empty();
       ImGui::PushTextWrapPos();
+      const std::string dropped = view::dropped_from_map(*ui.snapshot);
       text(c.quiet, missing ? recording->norms
-                            : "This model has no such tap, or it was not captured. Choose another "
-                              "above.");
+                    : !dropped.empty()
+                        ? dropped
+                        : "This model has no such tap, or it was not captured. Choose another "
+                          "above.");
       ImGui::PopTextWrapPos();
       ui.widgets.state("norms/missing", missing ? recording->norms : "");
     }

@@ -8,6 +8,7 @@
 #include "gui/panels/diagnosis.h"
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
+#include "gui/view/history_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -173,6 +174,7 @@ void StatusBar::draw(Ui& ui) {
                                    : s.state == State::kEvaluating ? "evaluating"
                                    : s.state == State::kRunning    ? "running"
                                                                    : "idle");
+  ui.widgets.state("status/history", view::history_line(s));
   ui.widgets.state("status/stop_reason", session::stop_reason_name(s.stop_reason));
   // The notice over the window says it already; here it stays once that is gone.
   if (failed && ui.notice != s.error) {
@@ -183,9 +185,13 @@ void StatusBar::draw(Ui& ui) {
       text(c.quiet, smooth);
       tip("Frames drawn per second while something moves; an idle window draws none. Dropped: "
           "pictures skipped because the graphics device was still busy.");
-      if (s.attention_dropped > 0) {
-        ImGui::SameLine(0.0F, px(ui, 18.0F));
-        text(c.quiet, fmt::format("attention of {} steps dropped for memory", s.attention_dropped));
+      const std::string history = view::history_line(s);
+      ImGui::SameLine(0.0F, px(ui, 18.0F));
+      if (!history.empty() &&
+          ImGui::GetCursorPosX() + ImGui::CalcTextSize(history.c_str()).x < right) {
+        text(c.quiet, history);
+        tip(view::history_lines(s));
+        ui.widgets.mark("status/history");
       }
     }
   }

@@ -66,9 +66,13 @@ class TokensPanel final : public Panel {
   bool searching_ = false;
   std::vector<view::TokenMatch> matches_;
   std::uint64_t matches_version_ = 0;
-  std::size_t match_ = 0;  ///< the one gone to
+  double matched_at_ = -1.0;  ///< seconds
+  std::size_t match_ = 0;     ///< the one gone to
   std::uint64_t text_version_ = 0;
   std::string text_;
+  int text_first_ = 0;  ///< its first token
+  view::FrameCursor text_frames_;
+  const tokenizer::Tokenizer* text_tokenizer_ = nullptr;
 };
 
 void TokensPanel::hover(Ui& ui, int position) {
@@ -354,7 +358,12 @@ void TokensPanel::search(Ui& ui) {
   const bool changed = search_field(ui, "tokens/search", needle_, "find in the text",
                                     std::max(width, px(ui, 60.0F)));
   const bool active = ImGui::IsItemActive();
-  if (changed || matches_version_ != ui.snapshot->version) {
+  // The whole text is read for it: some milliseconds for 32k tokens, so not with each of them.
+  const double now = ImGui::GetTime();
+  const bool stale = matches_version_ != ui.snapshot->version;
+  ui.requests.redraw = ui.requests.redraw || (stale && !needle_.empty());
+  if (changed || (stale && (!is_busy(ui) || now - matched_at_ > 0.5))) {
+    matched_at_ = now;
     matches_ = view::find_in_tokens(*ui.snapshot, tokenizer_of(ui), needle_);
     matches_version_ = ui.snapshot->version;
     if (changed) {
@@ -411,14 +420,26 @@ void TokensPanel::publish(Ui& ui) {
   ui.widgets.state("tokens/generated", fmt::format("{}", s.n_generated));
   ui.widgets.state("tokens/selected", fmt::format("{}", ui.shown_position()));
   if (s.version != text_version_) {
-    text_.clear();
-    // A script reads the end of it; all of a long text would be decoded anew with every token.
-    constexpr int kMostTokens = 2048;
+    // A script reads the end of it. What was decoded is kept; the beginning moves in large steps.
+    constexpr int kStep = 1024;
+    const int generated = std::max(s.n_generated, 0);
     const int first =
-        std::max({0, s.n_frames - std::max(s.n_generated, 0), s.n_frames - kMostTokens});
+        std::max(0, s.n_frames - generated) + std::max(0, generated / kStep - 1) * kStep;
     const tokenizer::Tokenizer* tokenizer = tokenizer_of(ui);
-    for (int i = first; i < s.n_frames && tokenizer != nullptr; ++i) {
-      text_ += tokenizer->decode(view::token_id(s, i));
+    const bool goes_on = first == text_first_ && text_frames_.size() <= s.n_frames &&
+                         text_frames_.unchanged(s) == text_frames_.size() &&
+                         text_frames_.size() >= first && tokenizer == text_tokenizer_;
+    if (!goes_on) {
+      text_.clear();
+      text_first_ = first;
+      text_tokenizer_ = tokenizer;
+      text_frames_.truncate(0, s);
+    }
+    for (int i = text_frames_.size(); i < s.n_frames; ++i) {
+      text_frames_.push(*s.frame(i));
+      if (i >= first && tokenizer != nullptr) {
+        text_ += tokenizer->decode(s.frame(i)->id);
+      }
     }
     text_version_ = s.version;
   }

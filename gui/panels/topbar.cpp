@@ -11,6 +11,7 @@
 #include "gui/panels/panels.h"
 #include "gui/panels/widgets.h"
 #include "gui/view/bar_fit.h"
+#include "gui/view/history_text.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -428,9 +429,15 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
   };
   ui.widgets.state("topbar/speed", fmt::format("{:.1f} tok/s", s.timing.decode_tok_s));
   ui.widgets.state("topbar/memory",
-                   fmt::format("{} weights and caches, {} history, {} rows dropped",
-                               view::bytes_text(s.device_bytes), view::bytes_text(s.history_bytes),
-                               s.attention_dropped));
+                   fmt::format("{} weights and caches, {} of {} history, {} rows and {} statistics "
+                               "dropped",
+                               view::bytes_text(s.device_bytes), view::bytes_text(s.history.host()),
+                               view::bytes_text(s.history.budget), s.history.without_rows,
+                               s.history.without_statistics));
+  ui.widgets.state("history/bytes", fmt::format("{}", s.history.host()));
+  ui.widgets.state("history/budget", fmt::format("{}", s.history.budget));
+  ui.widgets.state("history/without_rows", fmt::format("{}", s.history.without_rows));
+  ui.widgets.state("history/without_statistics", fmt::format("{}", s.history.without_statistics));
   if (s.timing.decode_tok_s > 0.0) {
     plain(
         4, "topbar/speed",
@@ -439,12 +446,10 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
     plain(6, "topbar/ms", fmt::format("{:.2f} ms", s.timing.ms_per_token), c.quiet,
           "Milliseconds per token, smoothed over the last tokens");
   }
-  add_chip(
-      ui, right, 7, "topbar/memory", view::bytes_text(s.device_bytes + s.history_bytes), 0,
-      fmt::format("Weights and caches {}\nCaptured history {}, of it branches {}\nAttention rows "
-                  "beyond the budget are dropped, oldest first: {} steps so far",
-                  view::bytes_text(s.device_bytes), view::bytes_text(s.history_bytes),
-                  view::bytes_text(s.branch_bytes), s.attention_dropped));
+  add_chip(ui, right, 7, "topbar/memory",
+           view::bytes_text(s.device_bytes + s.history.host() + s.history.device_rows), 0,
+           fmt::format("Weights and caches {}\n{}", view::bytes_text(s.device_bytes),
+                       view::history_lines(s)));
   const bool nearly_full = s.n_frames * 10 >= s.context * 9 && s.context > 0;
   add_chip(ui, right, 2, "topbar/context", fmt::format("ctx {} / {}", s.n_frames, s.context),
            nearly_full ? c.warn : 0,

@@ -186,6 +186,34 @@ bool AttentionMap::wants_request(const session::Snapshot& snapshot) {
   return true;
 }
 
+void RowSums::update(const session::Snapshot& snapshot, int layer, int head) {
+  const bool same = layer == layer_ && head == head_;
+  layer_ = layer;
+  head_ = head;
+  cursor_.truncate(same ? cursor_.unchanged(snapshot) : 0, snapshot);
+  sums_.resize(static_cast<std::size_t>(cursor_.size()));
+  while (cursor_.size() < snapshot.n_frames) {
+    const capture::TokenFrame* frame = snapshot.frame(cursor_.size());
+    const capture::HeadStats* stats = head_stats(frame, layer, head);
+    sums_.push_back(stats != nullptr ? stats->row_sum : HeatmapData::kHole);
+    cursor_.push(*frame);
+  }
+}
+
+std::vector<float> RowSums::grouped(int bin) const {
+  const std::size_t width = static_cast<std::size_t>(std::max(bin, 1));
+  std::vector<float> groups((sums_.size() + width - 1) / width, HeatmapData::kHole);
+  for (std::size_t i = 0; i < sums_.size(); ++i) {
+    float& group = groups[i / width];
+    const bool worse = group == HeatmapData::kHole || std::isnan(sums_[i]) ||
+                       std::fabs(sums_[i] - 1.0F) > std::fabs(group - 1.0F);
+    if (sums_[i] != HeatmapData::kHole && worse && !std::isnan(group)) {
+      group = sums_[i];
+    }
+  }
+  return groups;
+}
+
 std::vector<float> row_sums(const session::Snapshot& snapshot, int layer, int head, int bin) {
   const int rows = (snapshot.n_frames + bin - 1) / std::max(bin, 1);
   std::vector<float> sums(static_cast<std::size_t>(std::max(rows, 0)), HeatmapData::kHole);

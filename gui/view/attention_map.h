@@ -77,4 +77,16 @@ class AttentionMap {
 /// group, kHole where unknown. One value per used row of cells.
 std::vector<float> row_sums(const session::Snapshot& snapshot, int layer, int head, int bin);
 
+/// The same, remembered from one snapshot to the next: a frame that was seen is not read again.
+class RowSums {
+ public:
+  void update(const session::Snapshot& snapshot, int layer, int head);
+  [[nodiscard]] std::vector<float> grouped(int bin) const;
+
+ private:
+  FrameCursor cursor_;
+  std::vector<float> sums_;  ///< by position; kHole where unknown
+  int layer_ = -1, head_ = -1;
+};
+
 }  // namespace layerscope::gui::view

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "gui/view/pooling.h"
 
@@ -39,48 +40,74 @@ SlotState slot_state(const capture::CacheStats& stats, int layer, int head, int 
   return entry.zero ? SlotState::kZero : SlotState::kWritten;
 }
 
-KvMap kv_map(const capture::CacheStats& stats, KvShow show, int most) {
-  KvMap map;
-  map.rows = stats.n_layers * stats.n_kv_heads;
-  if (map.rows == 0 || stats.n_slots == 0 ||
+void KvMapMaker::start(const capture::CacheStats& stats, KvShow show, int most) {
+  stats_ = &stats;
+  show_ = show;
+  row_ = 0;
+  map_ = {};
+  map_.rows = stats.n_layers * stats.n_kv_heads;
+  if (map_.rows == 0 || stats.n_slots == 0 ||
       stats.slots.size() <
-          static_cast<std::size_t>(map.rows) * static_cast<std::size_t>(stats.n_slots)) {
-    map.rows = 0;
-    return map;
+          static_cast<std::size_t>(map_.rows) * static_cast<std::size_t>(stats.n_slots)) {
+    map_.rows = 0;
+    return;
   }
-  map.bin = std::max(1, (stats.n_slots + most - 1) / std::max(most, 1));
-  map.columns = (stats.n_slots + map.bin - 1) / map.bin;
-  map.cells.assign(static_cast<std::size_t>(map.rows) * static_cast<std::size_t>(map.columns),
-                   HeatmapData::kHole);
-  for (int row = 0; row < map.rows; ++row) {
-    const int layer = row / stats.n_kv_heads;
-    const int head = row % stats.n_kv_heads;
-    for (int slot = 0; slot < stats.n_slots; ++slot) {
-      const SlotState state = slot_state(stats, layer, head, slot);
-      ++map.count[static_cast<std::size_t>(state)];
-      float value = static_cast<float>(state);
-      if (show != KvShow::kState && state != SlotState::kEmpty) {
-        const capture::SlotStats& entry = stats.at(layer, head, slot);
-        value = state == SlotState::kNonFinite
-                    ? std::nanf("")
-                    : (show == KvShow::kKeyNorm ? entry.k_l2 : entry.v_l2);
-      } else if (state == SlotState::kEmpty) {
+  map_.bin = std::max(1, (stats.n_slots + most - 1) / std::max(most, 1));
+  map_.columns = (stats.n_slots + map_.bin - 1) / map_.bin;
+  map_.cells.assign(static_cast<std::size_t>(map_.rows) * static_cast<std::size_t>(map_.columns),
+                    HeatmapData::kHole);
+}
+
+void KvMapMaker::add_row() {
+  const int layer = row_ / stats_->n_kv_heads;
+  const int head = row_ % stats_->n_kv_heads;
+  float* cells =
+      map_.cells.data() + static_cast<std::size_t>(row_) * static_cast<std::size_t>(map_.columns);
+  for (int first = 0; first < stats_->n_slots; first += map_.bin, ++cells) {
+    const int end = std::min(first + map_.bin, stats_->n_slots);
+    for (int slot = first; slot < end; ++slot) {
+      const SlotState state = slot_state(*stats_, layer, head, slot);
+      ++map_.count[static_cast<std::size_t>(state)];
+      if (state == SlotState::kEmpty) {
         continue;
       }
-      float& cell =
-          map.cells[static_cast<std::size_t>(row) * static_cast<std::size_t>(map.columns) +
-                    static_cast<std::size_t>(slot / map.bin)];
-      cell = pool_max(cell, value);
+      float value = static_cast<float>(state);
+      if (show_ != KvShow::kState) {
+        const capture::SlotStats& entry = stats_->at(layer, head, slot);
+        value = state == SlotState::kNonFinite
+                    ? std::nanf("")
+                    : (show_ == KvShow::kKeyNorm ? entry.k_l2 : entry.v_l2);
+      }
+      *cells = pool_max(*cells, value);
     }
   }
-  if (show == KvShow::kState) {
-    map.hi = 4.0F;
-  } else {
-    const Range range = robust_range(map.cells, 0.0, 0.001);
-    map.lo = 0.0F;
-    map.hi = range.hi > 0.0F ? range.hi : 1.0F;
+  ++row_;
+}
+
+bool KvMapMaker::advance(std::size_t budget) {
+  std::size_t seen = 0;
+  while (!done() && (seen == 0 || seen < budget)) {
+    add_row();
+    seen += static_cast<std::size_t>(stats_->n_slots);
   }
-  return map;
+  if (!done()) {
+    return false;
+  }
+  if (show_ == KvShow::kState) {
+    map_.hi = 4.0F;
+  } else {
+    const Range range = robust_range(map_.cells, 0.0, 0.001);
+    map_.lo = 0.0F;
+    map_.hi = range.hi > 0.0F ? range.hi : 1.0F;
+  }
+  return true;
+}
+
+KvMap kv_map(const capture::CacheStats& stats, KvShow show, int most) {
+  KvMapMaker maker;
+  maker.start(stats, show, most);
+  maker.advance(static_cast<std::size_t>(-1));
+  return std::move(maker.map());
 }
 
 std::string readers_text(int n_heads, int n_kv_heads, int kv_head) {

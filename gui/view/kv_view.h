@@ -38,6 +38,26 @@ struct KvMap {
 /// At most `most` cells along the slots.
 KvMap kv_map(const capture::CacheStats& stats, KvShow show, int most);
 
+/// The same some rows at a time: a cache of 32k tokens of an 8B model has 8 million slots, more
+/// than fit into a frame.
+class KvMapMaker {
+ public:
+  /// `stats` must live until `advance` has said true or another start.
+  void start(const capture::CacheStats& stats, KvShow show, int most);
+  /// Looks at about `budget` more slots (a million take 2 to 5 ms); true when map() is whole.
+  bool advance(std::size_t budget);
+  [[nodiscard]] bool done() const { return row_ >= map_.rows; }
+  [[nodiscard]] KvMap& map() { return map_; }
+
+ private:
+  void add_row();
+
+  const capture::CacheStats* stats_ = nullptr;
+  KvShow show_ = KvShow::kState;
+  int row_ = 0;
+  KvMap map_;
+};
+
 /// Query heads that read a KV head: "0 – 6".
 std::string readers_text(int n_heads, int n_kv_heads, int kv_head);
 

@@ -103,9 +103,9 @@ Envelope envelope(const std::vector<float>& values, int columns) {
       continue;
     }
     const std::size_t part = i * parts / values.size();
-    // fmin and fmax take the number where the other is NaN.
-    result.lo[part] = std::fmin(result.lo[part], values[i]);
-    result.hi[part] = std::fmax(result.hi[part], values[i]);
+    // Also where nothing is known yet: no comparison with a NaN is true.
+    result.lo[part] = result.lo[part] <= values[i] ? result.lo[part] : values[i];
+    result.hi[part] = result.hi[part] >= values[i] ? result.hi[part] : values[i];
   }
   return result;
 }

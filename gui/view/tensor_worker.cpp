@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/base/priority.h"
+
 namespace layerscope::gui::view {
 namespace {
 
@@ -111,6 +113,7 @@ bool TensorWorker::do_scan(std::unique_lock<std::mutex>& lock) {
 }
 
 void TensorWorker::work(const std::stop_token& stop) {
+  lower_own_priority();  // decoding a large tensor must not delay frames
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
     at_work_ = true;

@@ -17,6 +17,8 @@ void TokenLayout::update(const session::Snapshot& snapshot, const tokenizer::Tok
   int keep = 0;
   if (same_look) {
     const int common = std::min(n, size());
+    // Frames that are the same hold the same tokens; only what follows them is compared.
+    keep = std::min(cursor_.unchanged(snapshot), common);
     while (keep < common && ids_[static_cast<std::size_t>(keep)] == token_id(snapshot, keep)) {
       ++keep;
     }
@@ -48,6 +50,10 @@ void TokenLayout::update(const session::Snapshot& snapshot, const tokenizer::Tok
     places_.push_back(place);
     texts_.push_back(std::move(text));
     ids_.push_back(id);
+  }
+  cursor_.truncate(cursor_.unchanged(snapshot), snapshot);
+  while (cursor_.size() < snapshot.n_frames) {
+    cursor_.push(*snapshot.frame(cursor_.size()));
   }
   metrics_ = metrics;
   tokenizer_ = tokenizer;

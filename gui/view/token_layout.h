@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/session/snapshot.h"
+#include "gui/view/frames.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui::view {
@@ -54,6 +55,7 @@ class TokenLayout {
   std::vector<ChipPlace> places_;
   std::vector<ChipText> texts_;
   std::vector<std::int32_t> ids_;
+  FrameCursor cursor_;  ///< frames among the tokens laid out
   std::vector<int> line_first_;
   LayoutMetrics metrics_;
   const tokenizer::Tokenizer* tokenizer_ = nullptr;

@@ -1,13 +1,16 @@
 #!/bin/bash
-# How smoothly the window runs: frame-time percentiles of a scripted session, offscreen, and what an
+# How smoothly the window runs: frame-time percentiles of scripted sessions, offscreen, and what an
 # idle window costs.
 #
-#   window.sh BUILD_DIR [MODEL.gguf] [WxH] [TOKENS]
+#   window.sh BUILD_DIR [MODEL.gguf] [WxH] [BYTES] [STEPS]
 #
-# Without MODEL the demo model; `make_model qwen2.5-0.5b Q8_0 FILE` writes one with a 151,936-row
-# head. The second part is a session of TOKENS (default 8,000) bytes of prompt on a tiny random model;
-# on a GPU machine give it the whole 32,000. The idle part needs xvfb-run and is left out without it.
-# Times are of whole frames; "this thread alone" is processor time, which other programs do not change.
+# First a session on MODEL (default: the demo); then long_session.sh with BYTES of prompt (default
+# 8,000) and STEPS tokens (default 100) on a tiny random model; then the Tensors tab on a head of 152k ×
+# 4,096 (0.7 GB in Q4_K; LS_BENCH_TYPE=F16: 2.5 GB; LS_BENCH_DIR says where it is written); at the end
+# idle windows, with a model and with a recording open (they need xvfb-run).
+# Times are of whole frames; "this thread alone" is processor time, which other programs do not change;
+# "input answered" is from the moment of an event, which knows nothing of the frames, to the end of the
+# frame that shows it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "${1:?BUILD_DIR}" && pwd)
@@ -21,28 +24,35 @@ trap 'rm -rf "$work"' EXIT
 "$build/layerscope" --offscreen "$size" --script "$root/tests/bench/window.script" \
   --script-output "$work"
 
-tokens=${4:-8000}
 if [ -x "$build/tests/bin/make_model" ]; then
   "$build/tests/bin/make_model" tiny F32 "$work/tiny.gguf" >/dev/null
-  prompt=$(awk -v n="$tokens" 'BEGIN { while (length(s) < n) s = s " ab the q in mn"; print substr(s, 1, n) }')
-  echo "a long session, $tokens bytes of prompt"
-  measured=()
-  [ ! -x /usr/bin/time ] || measured=(/usr/bin/time -f "memory at most %M kB")
-  "${measured[@]}" "$build/layerscope" "$work/tiny.gguf" \
-    --context $((tokens + 1000)) --prompt "$prompt" --offscreen "$size" \
-    --script "$root/tests/bench/long_session.script" --script-output "$work"
+  bash "$root/tests/bench/long_session.sh" "$build" "$work/tiny.gguf" "$size" "${4:-8000}" "${5:-100}"
+  wide=$(mktemp -p "${LS_BENCH_DIR:-$work}" --suffix .gguf)
+  trap 'rm -rf "$work" "$wide"' EXIT
+  "$build/tests/bin/make_model" wide-head "${LS_BENCH_TYPE:-Q4_K}" "$wide"
+  MODEL=$wide "$build/layerscope" --context 256 --offscreen "$size" \
+    --script "$root/tests/bench/large_tensor.script" --script-output "$work"
 fi
 
-if command -v xvfb-run >/dev/null; then
-  # An attended window that nothing happens to: processor time between second 3 and second 13.
-  export XDG_CONFIG_HOME
-  XDG_CONFIG_HOME=$work
+command -v xvfb-run >/dev/null || exit 0
+# An attended window that nothing happens to: processor time over 10 s, some seconds after its start.
+export XDG_CONFIG_HOME=$work
+idle() { # NAME SECONDS_BEFORE ARGUMENTS…
   # shellcheck disable=SC2016
   xvfb-run -a -s "-screen 0 1920x1200x24" bash -c '
-    "$0/layerscope" "$MODEL" & pid=$!
+    program=$0 name=$1 before=$2
+    shift 2
+    "$program" "$@" & pid=$!
     ticks() { awk "{print \$14+\$15}" "/proc/$pid/stat"; }
-    sleep 3; a=$(ticks); sleep 10; b=$(ticks)
+    sleep "$before"; a=$(ticks); sleep 10; b=$(ticks)
     kill "$pid"; wait "$pid" 2>/dev/null
-    awk -v t=$((b - a)) -v hz="$(getconf CLK_TCK)" \
-      "BEGIN { printf \"idle window: %.2f %% of a core\n\", 100 * t / hz / 10 }"' "$build"
+    awk -v t=$((b - a)) -v hz="$(getconf CLK_TCK)" -v name="$name" \
+      "BEGIN { printf \"idle window, %s: %.2f %% of a core\n\", name, 100 * t / hz / 10 }"' \
+    "$build/layerscope" "$@"
+}
+idle "model open" 3 "$MODEL"
+if [ -x "$build/layerscope-cli" ]; then
+  "$build/layerscope-cli" generate "$MODEL" --prompt "A long walk home." --tokens 200 --quiet \
+    --capture attention --trace "$work/recording.safetensors" >/dev/null
+  idle "recording open" 8 "$work/recording.safetensors"
 fi

@@ -1,12 +1,16 @@
 // Parts of the shell that need no window: the palette's matching, exports, frame times, settings.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "gui/app/exports.h"
 #include "gui/app/frame_times.h"
+#include "gui/app/input_probe.h"
 #include "gui/app/palette.h"
 #include "gui/app/settings.h"
 
@@ -70,6 +74,34 @@ TEST(FrameTimes, Percentiles_AreNearestRanks) {
   EXPECT_NE(times.text().find("100 frames"), std::string::npos);
   times.clear();
   EXPECT_EQ(times.count(), 0U);
+}
+
+TEST(FrameTimes, Rest_KeepsTheRate_AndLeavesHalfOfASharedProcessor) {
+  EXPECT_NEAR(rest_after_frame(0.006, 60.0, false), 1.0 / 60.0 - 0.006, 1e-9);
+  EXPECT_EQ(rest_after_frame(0.030, 60.0, false), 0.0);
+  EXPECT_NEAR(rest_after_frame(0.030, 60.0, true), 0.030, 1e-9);
+  EXPECT_NEAR(rest_after_frame(0.002, 60.0, true), 1.0 / 60.0 - 0.002, 1e-9);
+  EXPECT_LE(rest_after_frame(2.0, 60.0, true), 0.1);
+}
+
+TEST(InputProbe, Events_ComeAtTheirRate_OnceEach_AndWakeTheWindow) {
+  std::atomic<int> woken{0};
+  std::size_t taken = 0;
+  {
+    InputProbe probe(200.0, [&woken] { ++woken; });
+    const auto end = InputProbe::Clock::now() + std::chrono::milliseconds(500);
+    while (InputProbe::Clock::now() < end) {
+      for (const auto when : probe.take()) {
+        EXPECT_LE(when, InputProbe::Clock::now());
+        ++taken;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    taken += probe.take().size();
+  }
+  EXPECT_GT(taken, 10U);
+  EXPECT_LT(taken, 200U);
+  EXPECT_GE(static_cast<std::size_t>(woken.load()) + 1, taken);
 }
 
 TEST(Settings, EveryTokenColour_AndTheLens_AreRemembered) {

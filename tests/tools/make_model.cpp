@@ -54,6 +54,8 @@ constexpr Shape kShapes[] = {
     // The first twelve of 48 layers: a file of 16 GB instead of 61 in F16.
     {"qwen3-30b-a3b-12l", "qwen3moe", 12, 2048, 32, 4, 128, 768, 151936, 40960, 1e6F, false, false,
      true, false, 128, 8},
+    // One layer between an embedding and a head of 152k × 4,096: 2.5 GB in F16.
+    {"wide-head", "llama", 1, 4096, 32, 8, 128, 1024, 151936, 8192, 5e5F, false, false},
     {"tiny", "llama", 2, 96, 6, 2, 16, 160, 320, 2048, 1e4F, false, false},
     {"tiny-256", "qwen2", 2, 256, 4, 2, 64, 512, 320, 2048, 1e4F, true, true},
 };
@@ -436,7 +438,7 @@ int main_checked(const std::vector<std::string>& args) {
   std::fprintf(stderr,
                "usage: make_model SHAPE TYPE OUT.gguf [SEED]\n"
                "SHAPE: qwen2.5-0.5b, llama-3.2-1b, llama-3-8b, qwen3-0.6b, gemma-2-2b, "
-               "qwen3-30b-a3b-12l, tiny, tiny-256\nTYPE: %s\n",
+               "qwen3-30b-a3b-12l, wide-head, tiny, tiny-256\nTYPE: %s\n",
                names.c_str());
   return 2;
 }

@@ -3,7 +3,7 @@
 #
 #   run_gui_scripts.sh BUILD_DIR offscreen|window [SCRIPT...]
 #
-# Without scripts, all of tests/gui/*.script. Vulkan's validation layer is on where it is installed:
+# Without scripts, all of tests/gui/*.script. A line "# options: …" in one is given to the program. Vulkan's validation layer is on where it is installed:
 # what it reports fails a script. Screenshots land in BUILD_DIR/screenshots/<mode>. Exit 0 when all
 # passed, 77 when the mode cannot run here (the last line says why), 1 otherwise.
 set -uo pipefail
@@ -55,8 +55,9 @@ failed=0
 rm -f "$build/screenshots/$mode"/layerscope-*
 for script in "$@"; do
   output=$build/screenshots/$mode
+  read -ra options < <(sed -n 's/^# options: //p' "$script") || true
   if ! "${launch[@]}" "$build/layerscope" "${arguments[@]}" --script "$script" \
-    --script-output "$output" --validation; then
+    --script-output "$output" --validation "${options[@]}"; then
     failed=1
   fi
 done

@@ -163,7 +163,7 @@ TEST(Protocol, Branches_ComeBack_StrangeTreesAreRefused) {
   session::Snapshot s;
   s.branches = {{2, 9, 4, -1, {1, 2}}, {5, 8, 3, 2, {}}};
   s.undo_branch = 5;
-  s.branch_bytes = 99;
+  s.history = {1, 2, 3, 4, 5, 6, 7, 6};
   session::Snapshot back;
   StateExtra extra;
   ASSERT_TRUE(decode_state(encode_state(s, 0, {}), back, extra));
@@ -171,7 +171,12 @@ TEST(Protocol, Branches_ComeBack_StrangeTreesAreRefused) {
   EXPECT_EQ(back.branches[0].tail, (std::vector<std::int32_t>{1, 2}));
   EXPECT_EQ(back.branches[1].parent, 2);
   EXPECT_EQ(back.undo_branch, 5);
-  EXPECT_EQ(back.branch_bytes, 99U);
+  EXPECT_EQ(back.history.budget, 1U);
+  EXPECT_EQ(back.history.host(), 9U);
+  EXPECT_EQ(back.history.device_rows, 5U);
+  EXPECT_EQ(back.history.device_capacity, 6U);
+  EXPECT_EQ(back.history.without_rows, 7);
+  EXPECT_EQ(back.history.without_statistics, 6);
   for (const auto& [id, parent] : {std::pair{2, -1}, {1, -1}, {5, 5}, {5, 7}}) {
     s.branches[1].id = id;  // twice, descending, its own parent, a younger parent
     s.branches[1].parent = parent;

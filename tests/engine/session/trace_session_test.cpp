@@ -44,7 +44,7 @@ std::unique_ptr<TraceSession> opened(const std::string& path, std::uint64_t budg
   TraceSessionOptions options;
   options.path = path;
   options.steps_per_second = 200.0;
-  options.attention_budget = budget;
+  options.history_budget = budget;
   auto trace = std::make_unique<TraceSession>(std::move(options));
   wait(*trace);
   return trace;
@@ -254,7 +254,7 @@ TEST(TraceSession, SmallBudget_DropsOldRows_TheMapBringsThemBack) {
   ASSERT_TRUE(write_session_trace(*before, path, {}).ok());
   const auto trace = opened(path, 40000);
   auto s = trace->snapshot();
-  EXPECT_GT(s->attention_dropped, 0U);
+  EXPECT_GT(s->history.without_rows, 0);
   EXPECT_TRUE(s->frame(2)->attention_row(1, 1).empty());
   EXPECT_FALSE(s->frame(s->n_frames - 1)->attention_row(1, 1).empty());
   s = after(*trace, RequestHeadMap{1, 1});

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "engine/capture/frame_memory.h"
 #include "engine/session/branches.h"
 #include "engine/session/session.h"
 #include "tests/support/fixtures.h"
@@ -242,7 +243,9 @@ TEST(BranchStore, AttentionRowsBeyondTheBudget_AreDroppedOldestLineFirst) {
   Branches store;
   const int old = store.keep(line({1, 2}, 100));
   const int recent = store.keep(line({3, 4}, 100));
-  EXPECT_EQ(store.limit_bytes({}, 900), 800U);
+  const std::uint64_t all = store.limit_bytes({}, std::uint64_t{1} << 30U);
+  const std::uint64_t rows = capture::memory_of(*line({1}, 100).front()).rows;
+  EXPECT_EQ(store.limit_bytes({}, all - rows - 1), all - 2 * rows);
   EXPECT_EQ((*store.take(old))[0]->attention, nullptr);
   EXPECT_NE((*store.take(recent))[0]->attention, nullptr);
 }

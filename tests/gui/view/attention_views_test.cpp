@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "engine/server/window_protocol.h"
@@ -352,6 +353,29 @@ TEST(RowSums, Groups_KeepTheSumFarthestFromOne) {
   EXPECT_EQ(sums[1], 0.25F);
   EXPECT_TRUE(std::isnan(sums[2]));
   EXPECT_NEAR(sums[3], 1.0F, 1e-5F);
+}
+
+TEST(RowSums, Remembered_AreTheSameAfterEveryChange) {
+  Builder builder({2, 2, 4});
+  RowSums remembered;
+  const auto check = [&](int layer, int head) {
+    const auto snapshot = builder.build();
+    remembered.update(*snapshot, layer, head);
+    for (const int bin : {1, 2, 8}) {
+      const std::vector<float> once = row_sums(*snapshot, layer, head, bin);
+      const std::vector<float> grouped = remembered.grouped(bin);
+      ASSERT_EQ(grouped.size(), once.size());
+      EXPECT_EQ(std::memcmp(grouped.data(), once.data(), once.size() * sizeof(float)), 0);
+    }
+  };
+  builder.grow_to(20).change(7, [](capture::TokenFrame& f) { f.heads[1].row_sum = 0.5F; });
+  check(0, 1);
+  builder.grow_to(33);
+  check(0, 1);
+  check(1, 0);
+  builder.cut_to(11).grow_to(15);
+  builder.change(12, [](capture::TokenFrame& f) { f.heads.clear(); });
+  check(1, 0);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // The logit lens, the key and value cache, and what is exported.
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include <cmath>
 #include <limits>
 
@@ -87,6 +89,22 @@ TEST(KvMap, States_AreToldApartAndTheWorstOfACellWins) {
   const KvMap norms = kv_map(stats, KvShow::kValueNorm, 100);
   EXPECT_EQ(norms.cells[0], 3.0F);
   EXPECT_TRUE(std::isnan(norms.cells[12]));
+  // Piece by piece it is the same map.
+  for (const KvShow show : {KvShow::kState, KvShow::kKeyNorm, KvShow::kValueNorm}) {
+    KvMapMaker maker;
+    maker.start(stats, show, 4);
+    int pieces = 1;
+    while (!maker.advance(1)) {
+      ++pieces;
+    }
+    EXPECT_EQ(pieces, stats.n_layers * stats.n_kv_heads);
+    const KvMap once = kv_map(stats, show, 4);
+    EXPECT_EQ(
+        std::memcmp(maker.map().cells.data(), once.cells.data(), once.cells.size() * sizeof(float)),
+        0);
+    EXPECT_EQ(maker.map().count, once.count);
+    EXPECT_EQ(maker.map().hi, once.hi);
+  }
   stats.slots.resize(3);
   EXPECT_EQ(kv_map(stats, KvShow::kState, 100).rows, 0) << "fewer slots than it says";
   EXPECT_EQ(kv_map({}, KvShow::kState, 100).rows, 0);
