@@ -21,6 +21,7 @@
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
+#include "gui/app/glyph_grid.h"
 #include "gui/app/pictures.h"
 #include "gui/app/platform.h"
 #include "gui/app/script_driver.h"
@@ -433,6 +434,7 @@ Status Application::frame() {
   shell_->draw(styled_scale_, last_frame_);
   ImGui::PopFont();
   ImGui::Render();
+  align_glyphs(*ImGui::GetDrawData());
   pictures_->after_panels(*session_, shell_->ui());
   LS_TRY(const bool shown, renderer_->end());
   if (!shown) {
