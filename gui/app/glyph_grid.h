@@ -11,8 +11,8 @@
 namespace layerscope::gui {
 
 /// Moves the glyphs of a finished frame (after ImGui::Render) onto the grid: at most 0.25 pixels
-/// where glyphs have two texels a pixel, 0.5 where they have one. Enlarged, rotated and reduced
-/// text, lines and images stay as they are.
+/// where glyphs have two texels a pixel, 0.5 where they have one, in text that is upright or
+/// turned by a quarter. Enlarged and reduced text, lines and images stay as they are.
 void align_glyphs(ImDrawData& data);
 
 }  // namespace layerscope::gui

@@ -80,6 +80,12 @@ class Page {
           y += size * 1.6F;
         }
       }
+      const int first_vertex = list.VtxBuffer.Size;
+      list.AddText(loaded_.mono, 13.0F, {0.0F, 0.0F}, ~0U, "turned by a quarter");
+      for (int i = first_vertex; i < list.VtxBuffer.Size; ++i) {
+        const ImVec2 upright = list.VtxBuffer[i].pos;
+        list.VtxBuffer[i].pos = {850.0F + upright.y, 400.0F - upright.x};
+      }
       list.AddLine({400.0F, 10.0F}, {870.0F, 300.0F}, ~0U, 1.5F);
       list.AddRectFilled({600.0F, 20.0F}, {680.0F, 80.0F}, ~0U, 6.0F);
     }));
