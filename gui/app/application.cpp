@@ -8,7 +8,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -43,9 +42,6 @@ constexpr double kAfterInput = 0.7;    ///< drawing goes on this long: hover del
 constexpr double kAfterUpdate = 0.15;  ///< the same after a change of the session
 constexpr double kIdleWait = 0.5;
 constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
-/// More losses of a graphics device in this time, and drawing is given up.
-constexpr std::size_t kMostLosses = 3;
-constexpr double kLossSeconds = 30.0;
 
 /// Serials of the frames of one opened trace.
 constexpr std::uint64_t kTraceSerials = std::uint64_t{1} << 34U;
@@ -73,6 +69,7 @@ class Application {
   Status draw_frame();
   Status recover(const Error& error);
   std::string rescue();
+  void store_settings();
   Result<Pixels> capture();
   Status screenshot(const std::string& path);
   Status save_panel(const ShellRequests& requests);
@@ -94,7 +91,6 @@ class Application {
   std::unique_ptr<Platform> platform_;
   std::shared_ptr<std::atomic<std::uint32_t>> problems_;  ///< that the validation layer reported
   std::unique_ptr<Graphics> graphics_;                    ///< goes after the sessions that draw
-  std::deque<double> losses_;                             ///< of devices, seconds since the start
   std::unique_ptr<session::SessionLink> session_;
   std::unique_ptr<session::SessionLink> parked_;    ///< the live session behind a recording
   std::unique_ptr<session::TraceSession> reading_;  ///< a trace that is not shown yet
@@ -438,24 +434,15 @@ Status Application::recover(const Error& error) {
   if (!graphics_->lost()) {
     return error;
   }
-  losses_.push_back(now());
-  while (losses_.back() - losses_.front() > kLossSeconds) {
-    losses_.pop_front();
-  }
-  if (losses_.size() > kMostLosses) {
-    return device_error(fmt::format("{}, {} times in {:.0f} s{}; restart Layerscope", error.message,
-                                    losses_.size(), kLossSeconds, rescue()));
-  }
-  spdlog::warn("{}; starting to draw again", error.message);
   std::vector<session::SessionLink*> sessions;
   for (session::SessionLink* session : {session_.get(), parked_.get()}) {
     if (session != nullptr) {
       sessions.push_back(session);
     }
   }
-  if (const Status status = graphics_->rebuild(*platform_, sessions); !status.ok()) {
-    return device_error(fmt::format("{} and could not be started again: {}{}", error.message,
-                                    status.error().message, rescue()));
+  if (const Status status = graphics_->recover(error, *platform_, sessions); !status.ok()) {
+    store_settings();
+    return device_error(status.error().message + rescue());
   }
   shell_->ui().heatmaps = &graphics_->renderer().heatmaps();
   graphics_->pictures().forget(shell_->ui());
@@ -524,6 +511,20 @@ Status Application::run() {
   return finish();
 }
 
+void Application::store_settings() {
+  if (settings_path_.empty()) {
+    return;
+  }
+  StoredState stored = shell_->stored();
+  if (!options_.unattended()) {
+    stored.window_width = platform_->width();
+    stored.window_height = platform_->height();
+  }
+  if (const Status status = save_settings(settings_path_, stored); !status.ok()) {
+    spdlog::warn("{}", status.error().message);
+  }
+}
+
 Status Application::finish() {
   if (!options_.screenshot.empty() || options_.exit_after >= 0) {
     const std::string path = options_.screenshot.empty() ? "layerscope.png" : options_.screenshot;
@@ -536,16 +537,7 @@ Status Application::finish() {
       fmt::print("{}\n", path);
     }
   }
-  if (!settings_path_.empty()) {
-    StoredState stored = shell_->stored();
-    if (!options_.unattended()) {
-      stored.window_width = platform_->width();
-      stored.window_height = platform_->height();
-    }
-    if (const Status status = save_settings(settings_path_, stored); !status.ok()) {
-      spdlog::warn("{}", status.error().message);
-    }
-  }
+  store_settings();
   if (script_ != nullptr && !script_->ended()) {
     return internal_error(fmt::format("{}: the program was quit after {} actions, before the end",
                                       options_.script, script_->performed()));

@@ -1,5 +1,6 @@
 #include "gui/app/graphics.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -15,6 +16,10 @@ namespace {
 /// A driver that resets its device refuses a new one for a moment.
 constexpr int kAttempts = 4;
 constexpr std::chrono::milliseconds kBetweenAttempts{250};
+
+/// More losses than these in this time, and drawing is given up.
+constexpr std::size_t kMostLosses = 3;
+constexpr std::chrono::seconds kLossTime{30};
 
 }  // namespace
 
@@ -54,6 +59,24 @@ Status Graphics::make(Platform& platform) {
 Status Graphics::start(Platform& platform) { return make(platform); }
 
 bool Graphics::lost() const { return context_ != nullptr && context_->lost(); }
+
+Status Graphics::recover(const Error& error, Platform& platform,
+                         std::span<session::SessionLink* const> sessions) {
+  recent_losses_.push_back(std::chrono::steady_clock::now());
+  while (recent_losses_.back() - recent_losses_.front() > kLossTime) {
+    recent_losses_.pop_front();
+  }
+  if (recent_losses_.size() > kMostLosses) {
+    return device_error(fmt::format("{}, {} times in {} s", error.message, recent_losses_.size(),
+                                    kLossTime.count()));
+  }
+  spdlog::warn("{}; starting to draw again", error.message);
+  if (const Status status = rebuild(platform, sessions); !status.ok()) {
+    return device_error(fmt::format("{} and could not be started again: {}", error.message,
+                                    status.error().message));
+  }
+  return {};
+}
 
 Status Graphics::rebuild(Platform& platform, std::span<session::SessionLink* const> sessions) {
   ++losses_;

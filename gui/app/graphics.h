@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <span>
@@ -37,12 +38,14 @@ class Graphics {
 
   /// Errors (kDevice): no usable device, or it cannot draw to this window.
   Status start(Platform& platform);
-  /// After an error: whether the device or the window's surface is lost, so that `rebuild` may
+  /// After an error: whether the device or the window's surface is lost, so that `recover` may
   /// help.
   [[nodiscard]] bool lost() const;
-  /// Takes the sinks from `sessions`, leaves the present device and starts anew. Error (kDevice):
-  /// no device could be started; nothing may be drawn from then on.
-  Status rebuild(Platform& platform, std::span<session::SessionLink* const> sessions);
+  /// After the loss that `error` tells of: takes the sinks from `sessions`, leaves the present
+  /// device and starts anew. Errors (kDevice), after which nothing may be drawn: no device could be
+  /// started, or too many were lost in a short time.
+  Status recover(const Error& error, Platform& platform,
+                 std::span<session::SessionLink* const> sessions);
   /// Frees what was kept of lost devices as soon as nobody draws into it. Once a frame.
   /// `sinks_lost` as in Snapshot: when it rises, CUDA's side of that memory is gone.
   void sweep(int sinks_lost);
@@ -65,6 +68,7 @@ class Graphics {
   };
 
   Status make(Platform& platform);
+  Status rebuild(Platform& platform, std::span<session::SessionLink* const> sessions);
 
   GraphicsOptions options_;
   std::shared_ptr<std::atomic<std::uint32_t>> problems_;
@@ -76,6 +80,7 @@ class Graphics {
   std::unique_ptr<Renderer> renderer_;
   std::unique_ptr<Pictures> pictures_;
   int losses_ = 0;
+  std::deque<std::chrono::steady_clock::time_point> recent_losses_;
   int sinks_lost_ = 0;
   std::uint64_t frames_before_ = 0;
 };

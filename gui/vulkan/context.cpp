@@ -183,7 +183,6 @@ Result<std::unique_ptr<Context>> Context::create(const ContextOptions& options) 
   context->rehearse_ = options.rehearse;
   LS_CHECK(context->create_instance(options));
   LS_CHECK(context->choose_device(options));
-  LS_CHECK(context->create_device(static_cast<bool>(options.can_present)));
   return context;
 }
 
@@ -253,32 +252,47 @@ Status Context::choose_device(const ContextOptions& options) {
   LS_VK(vkEnumeratePhysicalDevices(instance_, &count, nullptr));
   std::vector<VkPhysicalDevice> devices(count);
   LS_VK(vkEnumeratePhysicalDevices(instance_, &count, devices.data()));
-  Candidate best;
+  std::vector<Candidate> usable;
   std::string refused;
   for (VkPhysicalDevice device : devices) {
     Candidate candidate = examine(instance_, device, options);
     if (!candidate.unusable.empty()) {
       spdlog::debug("Vulkan device {}: {}", candidate.properties.deviceName, candidate.unusable);
       refused += fmt::format("; {}: {}", candidate.properties.deviceName, candidate.unusable);
-    } else if (best.device == VK_NULL_HANDLE ||
-               type_rank(candidate.properties.deviceType) > type_rank(best.properties.deviceType)) {
-      best = candidate;
+    } else {
+      usable.push_back(candidate);
     }
   }
-  if (best.device == VK_NULL_HANDLE) {
-    return device_error("no usable Vulkan device" + refused +
-                        "; install a Vulkan 1.3 driver (on Debian: mesa-vulkan-drivers)");
+  std::stable_sort(usable.begin(), usable.end(), [](const Candidate& a, const Candidate& b) {
+    return type_rank(a.properties.deviceType) > type_rank(b.properties.deviceType);
+  });
+  // One that was just lost may not start again: then the next best has to do.
+  for (const Candidate& candidate : usable) {
+    physical_ = candidate.device;
+    queue_family_ = candidate.family;
+    const char* name = candidate.properties.deviceName;
+    exports_ = can_export(physical_);
+    const Status started = create_device(static_cast<bool>(options.can_present));
+    if (started.ok()) {
+      describe_device(candidate.properties, count, refused);
+      return {};
+    }
+    spdlog::warn("{} does not start: {}", name, started.error().message);
+    refused += fmt::format("; {}: {}", name, started.error().message);
   }
-  physical_ = best.device;
-  queue_family_ = best.family;
-  limits_ = best.properties.limits;
-  device_name_ = best.properties.deviceName;
-  software_ = best.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-  device_reason_ = software_ ? fmt::format("no hardware device offers Vulkan 1.3 here{}", refused)
-                             : fmt::format("best of {} device(s): {}", count,
-                                           type_name(best.properties.deviceType));
+  return device_error("no usable Vulkan device" + refused +
+                      "; install a Vulkan 1.3 driver (on Debian: mesa-vulkan-drivers)");
+}
+
+void Context::describe_device(const VkPhysicalDeviceProperties& known, std::uint32_t count,
+                              const std::string& refused) {
+  limits_ = known.limits;
+  device_name_ = known.deviceName;
+  software_ = known.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  device_reason_ =
+      software_ ? fmt::format("no hardware device offers Vulkan 1.3 here{}", refused)
+                : fmt::format("best of {} device(s): {}", count, type_name(known.deviceType));
   vkGetPhysicalDeviceMemoryProperties(physical_, &memory_);
-  exports_ = can_export(physical_);
   VkPhysicalDeviceIDProperties id{};
   id.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES;
   VkPhysicalDeviceProperties2 properties{};
@@ -287,7 +301,6 @@ Status Context::choose_device(const ContextOptions& options) {
   vkGetPhysicalDeviceProperties2(physical_, &properties);
   std::copy(std::begin(id.deviceUUID), std::end(id.deviceUUID), uuid_.begin());
   spdlog::debug("Vulkan device: {} ({})", device_name_, device_reason_);
-  return {};
 }
 
 Status Context::create_device(bool presents) {

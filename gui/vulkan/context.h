@@ -121,7 +121,10 @@ class Context {
  private:
   Context() = default;
   Status create_instance(const ContextOptions& options);
+  /// The best device that starts.
   Status choose_device(const ContextOptions& options);
+  void describe_device(const VkPhysicalDeviceProperties& known, std::uint32_t count,
+                       const std::string& refused);
   Status create_device(bool presents);
   /// Every call that can find the device lost goes through here.
   template <typename Call>
