@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 demo=("$root"/assets/demo/*.gguf)
 export MODEL=${MODEL:-${demo[0]}} XDG_CONFIG_HOME=$work/config
-LS_BREAK_WHEN=$work/now.png LD_PRELOAD=$build/tests/bin/break_cuda.so timeout 120 \
+timeout -k 5 100 env LS_BREAK_WHEN="$work/now.png" LD_PRELOAD="$build/tests/bin/break_cuda.so" \
   "$build/layerscope" --offscreen 1200x800 --validation --script "$root/tests/gpu/cuda_fault.script" \
   --script-output "$work" >"$work/log" 2>&1
 code=$?

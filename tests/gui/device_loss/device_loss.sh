@@ -64,8 +64,8 @@ give_up() { # name, then options
   ! grep -q 'Vulkan validation: ' "$work/log" || fail "$1: the validation layer has something to say"
   grep -q '^layerscope: the graphics device stopped answering .*saved as .*rescued.safetensors' \
     "$work/log" || fail "$1: it did not say what happened"
-  "$build/layerscope-cli" compare "$work/$1/layerscope-rescued.safetensors" \
-    "$work/$1/layerscope-rescued.safetensors" >"$work/log" 2>&1 || fail "$1: the rescued trace is bad"
+  "$build/layerscope" "$work/$1/layerscope-rescued.safetensors" --offscreen 800x600 \
+    --screenshot "$work/$1/rescued.png" >"$work/log" 2>&1 || fail "$1: the rescued trace is bad"
   echo "$1: exit code 4, the session was saved"
 }
 none=()
