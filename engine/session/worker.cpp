@@ -232,7 +232,8 @@ void Session::Worker::handle(const LoadModel& command) {
 }
 
 backend::BackendOptions Session::Worker::backend_options(int context) const {
-  backend::BackendOptions options{options_.backend, options_.threads, context, options_.gpu};
+  const std::string kind = no_gpu_reason_.empty() ? options_.backend : "cpu";
+  backend::BackendOptions options{kind, options_.threads, context, options_.gpu};
   options.float32 = options_.float32;
   options.row_memory = options_.device_attention_budget;
   options.draw = options_.draw;
@@ -280,6 +281,9 @@ Status Session::Worker::load(const std::string& path) {
       break;
     }
   }
+  if (!no_gpu_reason_.empty()) {
+    state_.backend_reason = no_gpu_reason_;
+  }
   state_.draws = generator_->backend().draws();
   state_.draw_error.clear();
   state_.unit_roundoff = generator_->backend().rounding().coarsest();
@@ -298,8 +302,9 @@ Status Session::Worker::load(const std::string& path) {
 }
 
 // A GPU that failed answers everything with the same error, and one that is out of memory may have
-// lost a step: both are well again with a new backend. The prompt is kept, what was evaluated is
-// not.
+// lost a step: both are well again with a new backend. Where the driver does not give the GPU back
+// and no backend was asked for by name, the processor goes on. The prompt is kept, what was
+// evaluated is not.
 void Session::Worker::recover() {
   const std::string error = state_.error;
   const std::string path = state_.model->path;
@@ -314,6 +319,10 @@ void Session::Worker::recover() {
   set_state(State::kLoading);
   Status status = backend::recover_device(options_.gpu);
   ++state_.sinks_lost;
+  if (!status.ok() && options_.backend == "auto") {
+    no_gpu_reason_ = status.error().message;
+    status = Status();
+  }
   if (status.ok()) {
     status = load(path);
   }
@@ -331,7 +340,12 @@ void Session::Worker::recover() {
   } else {
     restart();
   }
-  set_error(device_error(fmt::format("{}; the model was loaded again, the prompt is kept", error)));
+  set_error(device_error(
+      no_gpu_reason_.empty()
+          ? fmt::format("{}; the model was loaded again, the prompt is kept", error)
+          : fmt::format(
+                "{}; the model was loaded again to run on the processor, the prompt is kept: {}",
+                error, no_gpu_reason_)));
 }
 
 void Session::Worker::handle(const Unload& /*command*/) {

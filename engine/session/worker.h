@@ -148,6 +148,7 @@ class Session::Worker {
   std::uint64_t trace_bytes_ = 0;
   std::jthread warm_up_;        ///< of the GPU, while a model file is read
   bool device_failed_ = false;  ///< by the command in hand
+  std::string no_gpu_reason_;   ///< why `auto` is the processor from now on; empty: it is not
 
   std::thread thread_;  ///< last: starts when everything else exists
 };

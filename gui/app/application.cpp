@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -17,23 +18,23 @@
 #include "engine/base/priority.h"
 #include "engine/server/remote_session.h"
 #include "engine/server/token.h"
+#include "engine/session/trace_export.h"
 #include "engine/session/trace_session.h"
 #include "gui/app/demo.h"
 #include "gui/app/exports.h"
 #include "gui/app/fonts.h"
 #include "gui/app/frame_times.h"
+#include "gui/app/glyph_grid.h"
+#include "gui/app/graphics.h"
 #include "gui/app/imgui_holder.h"
 #include "gui/app/input_probe.h"
-#include "gui/app/pictures.h"
 #include "gui/app/platform.h"
 #include "gui/app/script_driver.h"
 #include "gui/app/shell.h"
+#include "gui/app/startup.h"
 #include "gui/app/task.h"
 #include "gui/app/theme.h"
-#include "gui/vulkan/offscreen_target.h"
 #include "gui/vulkan/png.h"
-#include "gui/vulkan/renderer.h"
-#include "gui/vulkan/window_target.h"
 
 namespace layerscope::gui {
 namespace {
@@ -50,10 +51,11 @@ constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
 constexpr std::uint64_t kTraceSerials = std::uint64_t{1} << 34U;
 
 /// Members are in order of construction; destruction runs backwards: the session's worker stops
-/// first, then the shell, renderer, target, device, window and ImGui go.
+/// first, then the shell, graphics, window and ImGui go.
 class Application {
  public:
-  explicit Application(const Options& options) : options_(options) {}
+  Application(const Options& options, std::shared_ptr<std::atomic<std::uint32_t>> problems)
+      : options_(options), problems_(std::move(problems)) {}
   Status start();
   Status run();
 
@@ -68,6 +70,11 @@ class Application {
   Status start_script();
   Result<bool> advance();
   Status frame();
+  Status draw_frame();
+  Status recover(const Error& error);
+  std::string rescue();
+  void store_settings();
+  Result<Pixels> capture();
   Status screenshot(const std::string& path);
   Status save_panel(const ShellRequests& requests);
   Status resize(int width, int height);
@@ -87,11 +94,8 @@ class Application {
   FontSet fonts_;
   Fonts loaded_fonts_;
   std::unique_ptr<Platform> platform_;
-  std::unique_ptr<Context> context_;
-  std::unique_ptr<RenderTarget> target_;
-  OffscreenTarget* offscreen_ = nullptr;  ///< target_, when offscreen
-  std::unique_ptr<Renderer> renderer_;
-  std::unique_ptr<Pictures> pictures_;  ///< goes after the session that draws them
+  std::shared_ptr<std::atomic<std::uint32_t>> problems_;  ///< that the validation layer reported
+  std::unique_ptr<Graphics> graphics_;                    ///< goes after the sessions that draw
   std::unique_ptr<session::SessionLink> session_;
   std::unique_ptr<session::SessionLink> parked_;    ///< the live session behind a recording
   std::unique_ptr<session::TraceSession> reading_;  ///< a trace that is not shown yet
@@ -127,7 +131,7 @@ Status Application::start() {
   }
   LS_CHECK(start_graphics(stored));
   start_session();
-  shell_ = std::make_unique<Shell>(*session_, renderer_->heatmaps(), stored,
+  shell_ = std::make_unique<Shell>(*session_, graphics_->renderer().heatmaps(), stored,
                                    [this] { platform_->wake(); });
   shell_->ui().fonts = loaded_fonts_;
   shell_->set_own_chords(platform_->has_chords());
@@ -161,29 +165,20 @@ Status Application::start_graphics(const StoredState& stored) {
   platform.scale = options_.scale;
   platform.width = platform.scripted ? options_.width : stored.window_width;
   platform.height = platform.scripted ? options_.height : stored.window_height;
-  ContextOptions context;
-  context.validation = options_.validation;
+  GraphicsOptions graphics;
+  graphics.offscreen = options_.offscreen;
+  graphics.width = static_cast<std::uint32_t>(options_.width);
+  graphics.height = static_cast<std::uint32_t>(options_.height);
+  graphics.validation = options_.validation;
+  graphics.refused = options_.no_interop ? "--no-interop was given" : "";
+  graphics.rehearsals = options_.lose_device;
   if (options_.offscreen) {
     platform_ = make_headless_platform(platform);
   } else {
     LS_TRY(platform_, make_window_platform(platform));
-    LS_TRY(context.instance_extensions, window_instance_extensions());
-    context.can_present = window_can_present;
   }
-  LS_TRY(context_, Context::create(context));
-  if (options_.offscreen) {
-    LS_TRY(auto target, OffscreenTarget::create(*context_,
-                                                {static_cast<std::uint32_t>(options_.width),
-                                                 static_cast<std::uint32_t>(options_.height)},
-                                                VK_FORMAT_R8G8B8A8_UNORM));
-    offscreen_ = target.get();
-    target_ = std::move(target);
-  } else {
-    LS_TRY(target_, WindowTarget::create(*context_, platform_->window()));
-  }
-  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet"));
-  pictures_ = std::make_unique<Pictures>(*context_, *renderer_,
-                                         options_.no_interop ? "--no-interop was given" : "");
+  graphics_ = std::make_unique<Graphics>(std::move(graphics), problems_);
+  LS_CHECK(graphics_->start(*platform_));
   loaded_fonts_ = fonts_.load();
   spdlog::debug("fonts: {}", fonts_.text());
   return {};
@@ -203,7 +198,7 @@ void Application::start_session() {
   start_at_low_priority([&] { session = std::make_unique<session::Session>(std::move(options)); });
   if (shell_ != nullptr) {
     shell_->set_session(*session);
-    pictures_->forget(shell_->ui());
+    graphics_->pictures().forget(shell_->ui());
   }
   session_ = std::move(session);
 }
@@ -217,7 +212,7 @@ Status Application::attach(const RemoteChoice& choice) {
   options.on_change = [this] { platform_->wake(); };
   auto session = std::make_unique<server::RemoteSession>(std::move(options));
   shell_->set_session(*session);
-  pictures_->forget(shell_->ui());
+  graphics_->pictures().forget(shell_->ui());
   session_ = std::move(session);
   return {};
 }
@@ -295,21 +290,7 @@ Status Application::start_script() {
   options.name = options_.script;
   options.output_folder = options_.script_output;
   options.timeout = options_.script_timeout;
-  namespace fs = std::filesystem;
-  std::error_code failed;
-  auto& variables = options.variables;
-  const auto from_environment = [&variables](const char* name, const char* key, std::string other) {
-    const char* value = std::getenv(key);
-    variables[name] = value != nullptr ? value : std::move(other);
-  };
-  from_environment("SOURCE", "LS_SOURCE_DIR", fs::current_path(failed).string());
-  from_environment("SHARED", "LS_SHARED_DIR", fs::current_path(failed).parent_path() / "shared");
-  from_environment("TMP", "TMPDIR", fs::temp_directory_path(failed).string());
-  from_environment("MODEL", "MODEL", options_.model);
-  const fs::path model = fs::absolute(variables["MODEL"], failed);
-  variables["MODEL"] = model.string();
-  variables["MODEL_DIR"] = model.parent_path().string();
-  variables["MODEL_NAME"] = model.filename().string();
+  options.variables = script_variables(options_.model);
 
   ScriptHost host;
   host.ui = &shell_->ui();
@@ -351,28 +332,35 @@ void Application::restyle() {
 }
 
 bool Application::idle() const {
-  return reading_ == nullptr && session_->idle() && pictures_->settled() &&
+  return reading_ == nullptr && session_->idle() && graphics_->pictures().settled() &&
          shell_->compared().settled() && shell_->ui().snapshot == shell_->compared().snapshot();
 }
 
 Status Application::resize(int width, int height) {
   platform_->resize(width, height);
-  if (offscreen_ != nullptr) {
-    return offscreen_->resize(
-        {static_cast<std::uint32_t>(width), static_cast<std::uint32_t>(height)});
+  return graphics_->resize(width, height);
+}
+
+/// The last frame's pixels; should the device get lost meanwhile, those of a new frame.
+Result<Pixels> Application::capture() {
+  auto pixels = graphics_->renderer().capture();
+  if (pixels.ok() || !graphics_->lost()) {
+    return pixels;
   }
-  return {};
+  LS_CHECK(recover(pixels.error()));
+  LS_CHECK(draw_frame());
+  return graphics_->renderer().capture();
 }
 
 Status Application::screenshot(const std::string& path) {
-  LS_TRY(const Pixels pixels, renderer_->capture());
+  LS_TRY(const Pixels pixels, capture());
   LS_CHECK(write_png(path, pixels));
   spdlog::info("saved {}", path);
   return {};
 }
 
 Status Application::save_panel(const ShellRequests& requests) {
-  LS_TRY(const Pixels whole, renderer_->capture());
+  LS_TRY(const Pixels whole, capture());
   const Pixels part = crop(whole, requests.panel_min.x, requests.panel_min.y, requests.panel_max.x,
                            requests.panel_max.y);
   if (part.width == 0 || part.height == 0) {
@@ -399,19 +387,22 @@ Status Application::frame() {
   if (platform_->scale() != styled_scale_) {
     restyle();
   }
-  shell_->set_state("app/validation_errors", std::to_string(context_->validation_errors()));
-  shell_->set_state("app/frames", std::to_string(renderer_->frames()));
-  LS_CHECK(renderer_->begin());
+  shell_->set_state("app/validation_errors", std::to_string(problems_->load()));
+  shell_->set_state("app/frames", std::to_string(graphics_->frames()));
+  shell_->set_state("app/graphics/losses", std::to_string(graphics_->losses()));
+  graphics_->sweep(shell_->ui().snapshot->sinks_lost);
+  LS_CHECK(graphics_->renderer().begin());
   platform_->new_frame();
   shell_->begin_frame();
-  LS_CHECK(pictures_->before_panels(*session_, shell_->ui()));
+  LS_CHECK(graphics_->pictures().before_panels(*session_, shell_->ui()));
   ImGui::NewFrame();
   ImGui::PushFont(loaded_fonts_.regular, 0.0F);
   shell_->draw(styled_scale_, last_frame_);
   ImGui::PopFont();
   ImGui::Render();
-  pictures_->after_panels(*session_, shell_->ui());
-  LS_TRY(const bool shown, renderer_->end());
+  align_glyphs(*ImGui::GetDrawData());
+  graphics_->pictures().after_panels(*session_, shell_->ui());
+  LS_TRY(const bool shown, graphics_->renderer().end());
   if (!shown) {
     platform_->wait(kProgressWait);  // minimised or just resized
   }
@@ -456,7 +447,7 @@ void Application::rest(Clock::time_point started) {
   const auto snapshot = session_->snapshot();
   const bool computes =
       snapshot->state == session::State::kRunning || snapshot->state == session::State::kEvaluating;
-  const bool shared = computes && snapshot->backend == "cpu" && context_->software();
+  const bool shared = computes && snapshot->backend == "cpu" && graphics_->context().software();
   const double rest =
       rest_after_frame(Seconds(drawn - started).count(), options_.frames_per_s, shared);
   const bool scripted = script_ != nullptr || task_ != nullptr;
@@ -481,11 +472,56 @@ void Application::answered() {
   if (answering_.empty()) {
     return;
   }
-  context_->wait_idle();
+  graphics_->context().wait_idle();
   for (const auto when : answering_) {
     answers_.add(std::chrono::duration<double>(Clock::now() - when).count());
   }
   answering_.clear();
+}
+
+/// A frame; where the device is lost, one on the next device.
+Status Application::draw_frame() {
+  Status status = frame();
+  while (!status.ok()) {
+    LS_CHECK(recover(status.error()));
+    status = frame();
+  }
+  return status;
+}
+
+/// Draws on with a new device after the loss of one. Other errors, too many losses and a loss
+/// without another device end the program; what the session holds is saved first.
+Status Application::recover(const Error& error) {
+  if (!graphics_->lost()) {
+    return error;
+  }
+  std::vector<session::SessionLink*> sessions;
+  for (session::SessionLink* session : {session_.get(), parked_.get()}) {
+    if (session != nullptr) {
+      sessions.push_back(session);
+    }
+  }
+  if (const Status status = graphics_->recover(error, *platform_, sessions); !status.ok()) {
+    store_settings();
+    return device_error(status.error().message + rescue());
+  }
+  shell_->ui().heatmaps = &graphics_->renderer().heatmaps();
+  graphics_->pictures().forget(shell_->ui());
+  shell_->notify(fmt::format("{}; it was started again ({}), nothing of the session is lost",
+                             error.message, graphics_->context().device_name()));
+  return {};
+}
+
+/// Saves what is evaluated; says where, as the end of a sentence.
+std::string Application::rescue() {
+  const auto snapshot = shell_->compared().candidate();
+  if (snapshot->n_frames == 0 || snapshot->recording != nullptr) {
+    return "; nothing was evaluated that could be lost";
+  }
+  const std::string path = export_path(shell_->export_folder(), "rescued", "safetensors");
+  const auto saved = session::write_session_trace(*snapshot, path, {});
+  return saved.ok() ? fmt::format("; the session was saved as {}", path)
+                    : fmt::format("; the session could not be saved: {}", saved.error().message);
 }
 
 Status Application::run() {
@@ -522,7 +558,7 @@ Status Application::run() {
     }
     const bool progress = session_->progress().permille >= 0 || shell_->dialog_running();
     if (!attended || progress || now() < draw_until_) {
-      LS_CHECK(frame());
+      LS_CHECK(draw_frame());
       answered();
     }
     if (!attended || now() < draw_until_) {
@@ -532,6 +568,20 @@ Status Application::run() {
     }
   }
   return finish();
+}
+
+void Application::store_settings() {
+  if (settings_path_.empty()) {
+    return;
+  }
+  StoredState stored = shell_->stored();
+  if (!options_.unattended()) {
+    stored.window_width = platform_->width();
+    stored.window_height = platform_->height();
+  }
+  if (const Status status = save_settings(settings_path_, stored); !status.ok()) {
+    spdlog::warn("{}", status.error().message);
+  }
 }
 
 Status Application::finish() {
@@ -546,16 +596,7 @@ Status Application::finish() {
       fmt::print("{}\n", path);
     }
   }
-  if (!settings_path_.empty()) {
-    StoredState stored = shell_->stored();
-    if (!options_.unattended()) {
-      stored.window_width = platform_->width();
-      stored.window_height = platform_->height();
-    }
-    if (const Status status = save_settings(settings_path_, stored); !status.ok()) {
-      spdlog::warn("{}", status.error().message);
-    }
-  }
+  store_settings();
   if (script_ != nullptr && !script_->ended()) {
     return internal_error(fmt::format("{}: the program was quit after {} actions, before the end",
                                       options_.script, script_->performed()));
@@ -563,12 +604,8 @@ Status Application::finish() {
   if (script_ != nullptr) {
     fmt::print("{}: {} actions passed ({}, {}x{}, validation {})\n", options_.script,
                script_->performed(), options_.offscreen ? "offscreen" : "window",
-               platform_->width(), platform_->height(), context_->validating() ? "on" : "off");
-  }
-  if (context_->validation_errors() > 0) {
-    return internal_error(
-        fmt::format("Vulkan's validation layer reported {} problem(s); they are in the log",
-                    context_->validation_errors()));
+               platform_->width(), platform_->height(),
+               graphics_->context().validating() ? "on" : "off");
   }
   if (imgui_.misuses > 0 && options_.unattended()) {
     return internal_error(
@@ -580,9 +617,21 @@ Status Application::finish() {
 }  // namespace
 
 Status run_application(const Options& options) {
-  Application application(options);
-  LS_CHECK(application.start());
-  return application.run();
+  const auto problems = std::make_shared<std::atomic<std::uint32_t>>(0);
+  Status status;
+  {
+    Application application(options, problems);
+    status = application.start();
+    if (status.ok()) {
+      status = application.run();
+    }
+  }
+  // Only now: what is left behind in tear-down counts, too.
+  if (status.ok() && *problems > 0) {
+    return internal_error(fmt::format(
+        "Vulkan's validation layer reported {} problem(s); they are in the log", problems->load()));
+  }
+  return status;
 }
 
 }  // namespace layerscope::gui

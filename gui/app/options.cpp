@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdlib>
+#include <utility>
 
 #include "gui/app/script.h"
 
@@ -37,6 +39,32 @@ Status check(Options& options, const std::string& size) {
     return usage_error("--offscreen needs something to do: --script, --exit-after or --screenshot");
   }
   return {};
+}
+
+/// "submit:40" → the 40th submission finds the device lost.
+Result<LossPlan> parse_loss(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  const std::string name = text.substr(0, colon);
+  LossPlan plan;
+  for (const auto& [word, call] :
+       {std::pair{"none", DeviceCall::kNone}, std::pair{"create", DeviceCall::kCreate},
+        std::pair{"submit", DeviceCall::kSubmit}, std::pair{"present", DeviceCall::kPresent},
+        std::pair{"wait", DeviceCall::kWait}}) {
+    if (name == word) {
+      plan.call = call;
+      const char* end = text.data() + text.size();
+      if (colon == std::string::npos) {
+        return plan;
+      }
+      const auto [stop, code] = std::from_chars(text.data() + colon + 1, end, plan.at);
+      if (code == std::errc() && stop == end && plan.at > 0) {
+        return plan;
+      }
+    }
+  }
+  return usage_error(fmt::format(
+      "--lose-device {}: give none, create, submit, present or wait, with :N for the N-th call",
+      text));
 }
 
 }  // namespace
@@ -81,6 +109,8 @@ Result<std::optional<Options>> parse_options(int argc, const char* const* argv) 
                "use the stored settings in an offscreen or scripted run too");
   app.add_option("--scale", options.scale, "scale of the interface, 1 at 96 dpi")
       ->check(CLI::Range(0.5, 4.0));
+  std::vector<std::string> losses;
+  app.add_option("--lose-device", losses)->group("");  // for tests: not in the help
   auto* log_level =
       app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
           ->capture_default_str();
@@ -101,6 +131,10 @@ Result<std::optional<Options>> parse_options(int argc, const char* const* argv) 
 #ifndef NDEBUG
   options.validation = true;
 #endif
+  for (const std::string& loss : losses) {
+    LS_TRY(const LossPlan plan, parse_loss(loss));
+    options.lose_device.push_back(plan);
+  }
   LS_CHECK(check(options, size));
   // A task says what went wrong itself, in one sentence.
   if (log_level->count() == 0 && options.unattended() && options.script.empty() &&

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
+#include "gui/vulkan/context.h"
 
 namespace layerscope::gui {
 
@@ -35,6 +37,8 @@ struct Options {
   bool validation = false;
   bool settings = false;  ///< read and write the user's settings in a headless or scripted run too
   float scale = 0.0F;     ///< 0: what the display says
+  /// Losses of the graphics device to rehearse, one for each device that is made.
+  std::vector<LossPlan> lose_device;
 
   /// Nobody sits in front of it: errors end the program.
   [[nodiscard]] bool unattended() const { return offscreen || !script.empty() || exit_after >= 0; }

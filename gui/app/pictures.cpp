@@ -70,6 +70,13 @@ void Pictures::retire() {
   drawn_ = {};
 }
 
+std::vector<std::shared_ptr<interop::PictureSource>> Pictures::release() {
+  retire();
+  path_ = Path::kNone;
+  session_ = nullptr;
+  return std::move(retired_);
+}
+
 Status Pictures::use(session::SessionLink& session, Path path) {
   if (path_ == Path::kDevice) {
     renderer_.finish();
@@ -96,11 +103,14 @@ Status Pictures::use(session::SessionLink& session, Path path) {
 Status Pictures::choose(session::SessionLink& session, const session::Snapshot& snapshot) {
   const bool cuda = snapshot.backend == "cuda";
   const bool lost = snapshot.sinks_lost != sinks_lost_;
-#ifdef LS_HAVE_INTEROP
-  if (lost && shared_ != nullptr) {
-    shared_->forget_cuda();
+  if (lost) {
+    if (sink_ != nullptr) {
+      sink_->forget_cuda();
+    }
+    for (const auto& sink : retired_) {
+      sink->forget_cuda();
+    }
   }
-#endif
   if (!cuda || lost) {
     tried_ = false;
     why_not_.clear();

@@ -34,6 +34,9 @@ class Pictures {
   Status before_panels(session::SessionLink& session, Ui& ui);
   /// After the panels have drawn, before Renderer::end.
   void after_panels(session::SessionLink& session, Ui& ui);
+  /// Gives up every sink, for whoever keeps them until the worker has let go; the sessions were
+  /// told to. Nothing may be drawn afterwards.
+  std::vector<std::shared_ptr<interop::PictureSource>> release();
   /// The session ends: no picture of it is shown from now on.
   void forget(Ui& ui);
 

@@ -76,6 +76,7 @@ class Shell {
   void inform(std::string text, bool stays = false);
   /// Where exports go; the working folder when empty.
   void set_export_folder(std::string folder) { export_folder_ = std::move(folder); }
+  [[nodiscard]] const std::string& export_folder() const { return export_folder_; }
   [[nodiscard]] const std::string& message() const { return ui_.notice; }
   [[nodiscard]] bool dialog_running() const { return system_dialog_.running(); }
   /// Extra states for scripts, such as "app/validation_errors".

@@ -32,9 +32,7 @@ class DeviceSink final : public PictureSource {
   [[nodiscard]] VkDeviceSize bytes() const { return slots_[0]->size(); }
   /// Reaches a picture's value when it is written.
   [[nodiscard]] VkSemaphore semaphore() const { return timeline_->semaphore(); }
-  /// The GPU was reset: CUDA's side of it is gone, only Vulkan's is still to be freed. The worker
-  /// must have let go of it.
-  void forget_cuda();
+  void forget_cuda() override;
   /// For tests: pictures are taken before they are written.
   void trust_blindly() { blind_ = true; }
 

@@ -46,6 +46,9 @@ class PictureSource : public backend::DrawSink {
   virtual std::optional<Picture> take(std::uint64_t finished) = 0;
   /// Frame `frame` reads the picture taken last.
   virtual void used_by(std::uint64_t frame) = 0;
+  /// The GPU was reset: CUDA's side of the memory is gone and must be left alone. The worker must
+  /// have let go of it.
+  virtual void forget_cuda() {}
 };
 
 class HostSink final : public PictureSource {

@@ -46,8 +46,8 @@ Status vk_check(VkResult result, const char* call) {
   const std::string name = vk_result_name(result);
   switch (result) {
     case VK_ERROR_DEVICE_LOST:
-      return device_error(fmt::format(
-          "the graphics device stopped answering ({} in {}); restart Layerscope", name, function));
+      return device_error(
+          fmt::format("the graphics device stopped answering ({} in {})", name, function));
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
       return device_error(fmt::format(
           "the graphics device is out of memory ({} in {}); close other programs", name, function));

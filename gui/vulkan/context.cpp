@@ -24,6 +24,16 @@ bool has_layer(const char* name) {
   });
 }
 
+bool layer_offers(const char* layer, const char* extension) {
+  std::uint32_t count = 0;
+  vkEnumerateInstanceExtensionProperties(layer, &count, nullptr);
+  std::vector<VkExtensionProperties> extensions(count);
+  vkEnumerateInstanceExtensionProperties(layer, &count, extensions.data());
+  return std::any_of(extensions.begin(), extensions.end(), [extension](const auto& offered) {
+    return std::strcmp(offered.extensionName, extension) == 0;
+  });
+}
+
 const char* type_name(VkPhysicalDeviceType type) {
   switch (type) {
     case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
@@ -156,16 +166,23 @@ VKAPI_ATTR VkBool32 VKAPI_CALL Context::on_message(VkDebugUtilsMessageSeverityFl
   auto* self = static_cast<Context*>(user);
   if (severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT) {
     self->validation_errors_.fetch_add(1);
+    if (self->problems_ != nullptr) {
+      self->problems_->fetch_add(1);
+    }
     spdlog::error("Vulkan validation: {}", data->pMessage);
   }
   return VK_FALSE;
 }
 
 Result<std::unique_ptr<Context>> Context::create(const ContextOptions& options) {
+  if (options.rehearse.call == DeviceCall::kCreate) {
+    return device_error("no graphics device can be started (rehearsed)");
+  }
   std::unique_ptr<Context> context(new Context());
+  context->problems_ = options.problems;
+  context->rehearse_ = options.rehearse;
   LS_CHECK(context->create_instance(options));
   LS_CHECK(context->choose_device(options));
-  LS_CHECK(context->create_device(static_cast<bool>(options.can_present)));
   return context;
 }
 
@@ -197,6 +214,18 @@ Status Context::create_instance(const ContextOptions& options) {
   VkInstanceCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO;
   info.pNext = layers.empty() ? nullptr : &messenger;
+  // Races between commands too, where the layer knows of them.
+  constexpr std::array kChecks{VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+  VkValidationFeaturesEXT features{};
+  features.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT;
+  features.pNext = &messenger;
+  features.enabledValidationFeatureCount = kChecks.size();
+  features.pEnabledValidationFeatures = kChecks.data();
+  if (!layers.empty() &&
+      layer_offers(kValidationLayer, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME)) {
+    extensions.push_back(VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME);
+    info.pNext = &features;
+  }
   info.pApplicationInfo = &application;
   info.enabledLayerCount = static_cast<std::uint32_t>(layers.size());
   info.ppEnabledLayerNames = layers.data();
@@ -223,32 +252,47 @@ Status Context::choose_device(const ContextOptions& options) {
   LS_VK(vkEnumeratePhysicalDevices(instance_, &count, nullptr));
   std::vector<VkPhysicalDevice> devices(count);
   LS_VK(vkEnumeratePhysicalDevices(instance_, &count, devices.data()));
-  Candidate best;
+  std::vector<Candidate> usable;
   std::string refused;
   for (VkPhysicalDevice device : devices) {
     Candidate candidate = examine(instance_, device, options);
     if (!candidate.unusable.empty()) {
       spdlog::debug("Vulkan device {}: {}", candidate.properties.deviceName, candidate.unusable);
       refused += fmt::format("; {}: {}", candidate.properties.deviceName, candidate.unusable);
-    } else if (best.device == VK_NULL_HANDLE ||
-               type_rank(candidate.properties.deviceType) > type_rank(best.properties.deviceType)) {
-      best = candidate;
+    } else {
+      usable.push_back(candidate);
     }
   }
-  if (best.device == VK_NULL_HANDLE) {
-    return device_error("no usable Vulkan device" + refused +
-                        "; install a Vulkan 1.3 driver (on Debian: mesa-vulkan-drivers)");
+  std::stable_sort(usable.begin(), usable.end(), [](const Candidate& a, const Candidate& b) {
+    return type_rank(a.properties.deviceType) > type_rank(b.properties.deviceType);
+  });
+  // One that was just lost may not start again: then the next best has to do.
+  for (const Candidate& candidate : usable) {
+    physical_ = candidate.device;
+    queue_family_ = candidate.family;
+    const char* name = candidate.properties.deviceName;
+    exports_ = can_export(physical_);
+    const Status started = create_device(static_cast<bool>(options.can_present));
+    if (started.ok()) {
+      describe_device(candidate.properties, count, refused);
+      return {};
+    }
+    spdlog::warn("{} does not start: {}", name, started.error().message);
+    refused += fmt::format("; {}: {}", name, started.error().message);
   }
-  physical_ = best.device;
-  queue_family_ = best.family;
-  limits_ = best.properties.limits;
-  device_name_ = best.properties.deviceName;
-  software_ = best.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-  device_reason_ = software_ ? fmt::format("no hardware device offers Vulkan 1.3 here{}", refused)
-                             : fmt::format("best of {} device(s): {}", count,
-                                           type_name(best.properties.deviceType));
+  return device_error("no usable Vulkan device" + refused +
+                      "; install a Vulkan 1.3 driver (on Debian: mesa-vulkan-drivers)");
+}
+
+void Context::describe_device(const VkPhysicalDeviceProperties& known, std::uint32_t count,
+                              const std::string& refused) {
+  limits_ = known.limits;
+  device_name_ = known.deviceName;
+  software_ = known.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  device_reason_ =
+      software_ ? fmt::format("no hardware device offers Vulkan 1.3 here{}", refused)
+                : fmt::format("best of {} device(s): {}", count, type_name(known.deviceType));
   vkGetPhysicalDeviceMemoryProperties(physical_, &memory_);
-  exports_ = can_export(physical_);
   VkPhysicalDeviceIDProperties id{};
   id.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES;
   VkPhysicalDeviceProperties2 properties{};
@@ -257,7 +301,6 @@ Status Context::choose_device(const ContextOptions& options) {
   vkGetPhysicalDeviceProperties2(physical_, &properties);
   std::copy(std::begin(id.deviceUUID), std::end(id.deviceUUID), uuid_.begin());
   spdlog::debug("Vulkan device: {} ({})", device_name_, device_reason_);
-  return {};
 }
 
 Status Context::create_device(bool presents) {
@@ -353,9 +396,74 @@ Result<Buffer> Context::make_buffer(VkDeviceSize size, VkBufferUsageFlags usage,
 }
 
 void Context::wait_idle() const {
-  if (const Status status = vk_check(vkDeviceWaitIdle(device_), "vkDeviceWaitIdle"); !status.ok()) {
+  const VkResult result = vkDeviceWaitIdle(device_);  // also when lost by rehearsal: it still works
+  if (result == VK_ERROR_DEVICE_LOST) {
+    lost_ = true;
+    return;
+  }
+  if (const Status status = vk_check(result, "vkDeviceWaitIdle"); !status.ok()) {
     spdlog::error("{}", status.error().message);
   }
+}
+
+template <typename Call>
+VkResult Context::attempt(DeviceCall kind, Call&& call) const {
+  if (kind != DeviceCall::kNone && kind == rehearse_.call && ++rehearsed_calls_ == rehearse_.at) {
+    lost_ = true;
+  }
+  if (lost_) {
+    return VK_ERROR_DEVICE_LOST;
+  }
+  const VkResult result = call();
+  lost_ = result == VK_ERROR_DEVICE_LOST || result == VK_ERROR_SURFACE_LOST_KHR;
+  return result;
+}
+
+Status Context::submit(const VkSubmitInfo2& batch) const {
+  return vk_check(attempt(DeviceCall::kSubmit,
+                          [&] { return vkQueueSubmit2(queue_, 1, &batch, VK_NULL_HANDLE); }),
+                  "vkQueueSubmit2");
+}
+
+VkResult Context::present(const VkPresentInfoKHR& info) const {
+  return attempt(DeviceCall::kPresent, [&] { return vkQueuePresentKHR(queue_, &info); });
+}
+
+VkResult Context::acquire(VkSwapchainKHR swapchain, std::uint64_t timeout_ns, VkSemaphore signal,
+                          std::uint32_t& index) const {
+  return attempt(DeviceCall::kNone, [&] {
+    return vkAcquireNextImageKHR(device_, swapchain, timeout_ns, signal, VK_NULL_HANDLE, &index);
+  });
+}
+
+Status Context::wait_queue() const {
+  return vk_check(attempt(DeviceCall::kWait, [&] { return vkQueueWaitIdle(queue_); }),
+                  "vkQueueWaitIdle");
+}
+
+Status Context::wait(VkSemaphore timeline, std::uint64_t value) const {
+  VkSemaphoreWaitInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO;
+  info.semaphoreCount = 1;
+  info.pSemaphores = &timeline;
+  info.pValues = &value;
+  return vk_check(
+      attempt(DeviceCall::kWait, [&] { return vkWaitSemaphores(device_, &info, UINT64_MAX); }),
+      "vkWaitSemaphores");
+}
+
+Result<std::uint64_t> Context::reached(VkSemaphore timeline) const {
+  std::uint64_t value = 0;
+  LS_CHECK(vk_check(attempt(DeviceCall::kNone,
+                            [&] { return vkGetSemaphoreCounterValue(device_, timeline, &value); }),
+                    "vkGetSemaphoreCounterValue"));
+  return value;
+}
+
+bool Context::lost() const {
+  // An error of another call (an allocation, a copy of Dear ImGui's) may be the first sign.
+  lost_ = lost_ || vkDeviceWaitIdle(device_) == VK_ERROR_DEVICE_LOST;
+  return lost_;
 }
 
 }  // namespace layerscope::gui

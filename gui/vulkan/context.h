@@ -21,8 +21,21 @@
 
 namespace layerscope::gui {
 
+/// Where the loss of a device shows itself.
+enum class DeviceCall : std::uint8_t { kNone, kCreate, kSubmit, kPresent, kWait };
+
+/// A loss to rehearse: the `at`-th such call, counted from 1, finds the device lost, and so does
+/// every one after it. kCreate: no device can be made.
+struct LossPlan {
+  DeviceCall call = DeviceCall::kNone;
+  std::uint32_t at = 1;
+};
+
 struct ContextOptions {
-  bool validation = false;
+  bool validation = false;  ///< the validation layer, with its checks of synchronisation
+  /// Also counts what the layer reports, up to the very end of the context.
+  std::shared_ptr<std::atomic<std::uint32_t>> problems;
+  LossPlan rehearse;
   std::vector<const char*> instance_extensions;  ///< what the window system asks for
   /// Whether a queue family can present; empty when nothing is presented.
   std::function<bool(VkInstance, VkPhysicalDevice, std::uint32_t)> can_present;
@@ -89,11 +102,33 @@ class Context {
   /// Waits until the device has finished everything; errors are logged (used in tear-down).
   void wait_idle() const;
 
+  /// vkQueueSubmit2 of one batch, without a fence.
+  [[nodiscard]] Status submit(const VkSubmitInfo2& batch) const;
+  /// vkQueuePresentKHR and vkAcquireNextImageKHR: results as they are, for the caller to judge.
+  [[nodiscard]] VkResult present(const VkPresentInfoKHR& info) const;
+  [[nodiscard]] VkResult acquire(VkSwapchainKHR swapchain, std::uint64_t timeout_ns,
+                                 VkSemaphore signal, std::uint32_t& index) const;
+  /// Until the queue has finished everything.
+  [[nodiscard]] Status wait_queue() const;
+  /// Until a timeline has reached `value`.
+  [[nodiscard]] Status wait(VkSemaphore timeline, std::uint64_t value) const;
+  /// The value that a timeline has reached.
+  [[nodiscard]] Result<std::uint64_t> reached(VkSemaphore timeline) const;
+  /// Asked after an error: whether the device, or the surface drawn to, is lost. Nothing that
+  /// belongs to this context can work then; destroying it does.
+  [[nodiscard]] bool lost() const;
+
  private:
   Context() = default;
   Status create_instance(const ContextOptions& options);
+  /// The best device that starts.
   Status choose_device(const ContextOptions& options);
+  void describe_device(const VkPhysicalDeviceProperties& known, std::uint32_t count,
+                       const std::string& refused);
   Status create_device(bool presents);
+  /// Every call that can find the device lost goes through here.
+  template <typename Call>
+  VkResult attempt(DeviceCall kind, Call&& call) const;
   static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                                    VkDebugUtilsMessageTypeFlagsEXT types,
                                                    const VkDebugUtilsMessengerCallbackDataEXT* data,
@@ -113,6 +148,10 @@ class Context {
   bool software_ = false;
   bool exports_ = false;
   std::atomic<std::uint32_t> validation_errors_{0};
+  std::shared_ptr<std::atomic<std::uint32_t>> problems_;
+  LossPlan rehearse_;
+  mutable std::uint32_t rehearsed_calls_ = 0;
+  mutable bool lost_ = false;  ///< seen by the UI thread
 };
 
 }  // namespace layerscope::gui

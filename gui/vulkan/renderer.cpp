@@ -90,21 +90,10 @@ Status Renderer::start_imgui() {
 }
 
 Status Renderer::wait_for(std::uint64_t value) const {
-  VkSemaphore semaphore = timeline_.get();
-  VkSemaphoreWaitInfo info{};
-  info.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO;
-  info.semaphoreCount = 1;
-  info.pSemaphores = &semaphore;
-  info.pValues = &value;
-  LS_VK(vkWaitSemaphores(context_.device(), &info, UINT64_MAX));
-  return {};
+  return context_.wait(timeline_.get(), value);
 }
 
-Result<std::uint64_t> Renderer::finished() const {
-  std::uint64_t value = 0;
-  LS_VK(vkGetSemaphoreCounterValue(context_.device(), timeline_.get(), &value));
-  return value;
-}
+Result<std::uint64_t> Renderer::finished() const { return context_.reached(timeline_.get()); }
 
 Status Renderer::begin() {
   ++frame_;
@@ -197,7 +186,7 @@ Result<bool> Renderer::end() {
   submit.pCommandBufferInfos = &commands;
   submit.signalSemaphoreInfoCount = image.done != VK_NULL_HANDLE ? 2 : 1;
   submit.pSignalSemaphoreInfos = signal.data();
-  LS_VK(vkQueueSubmit2(context_.queue(), 1, &submit, VK_NULL_HANDLE));
+  LS_CHECK(context_.submit(submit));
   slot.value = frame_;
   submitted_ = frame_;
   if (image.available) {
@@ -252,8 +241,8 @@ Result<Pixels> Renderer::capture() {
   submit.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO_2;
   submit.commandBufferInfoCount = 1;
   submit.pCommandBufferInfos = &commands;
-  LS_VK(vkQueueSubmit2(context_.queue(), 1, &submit, VK_NULL_HANDLE));
-  LS_VK(vkQueueWaitIdle(context_.queue()));
+  LS_CHECK(context_.submit(submit));
+  LS_CHECK(context_.wait_queue());
 
   Pixels pixels{extent.width, extent.height, {}};
   const auto* mapped = static_cast<const std::uint8_t*>(buffer.mapped);

@@ -9,6 +9,11 @@
 #include "gui/vulkan/renderer.h"
 
 namespace layerscope::gui {
+namespace {
+
+constexpr std::uint64_t kAcquireWait = 500'000'000;  ///< nanoseconds
+
+}  // namespace
 
 Result<std::vector<const char*>> window_instance_extensions() {
   if (glfwVulkanSupported() == GLFW_FALSE) {
@@ -158,8 +163,11 @@ Result<TargetImage> WindowTarget::acquire(std::uint32_t slot) {
       return TargetImage{};
     }
   }
-  const VkResult result = vkAcquireNextImageKHR(context_.device(), swapchain_.get(), UINT64_MAX,
-                                                acquired_[slot].get(), VK_NULL_HANDLE, &index_);
+  const VkResult result =
+      context_.acquire(swapchain_.get(), kAcquireWait, acquired_[slot].get(), index_);
+  if (result == VK_TIMEOUT || result == VK_NOT_READY) {
+    return TargetImage{};  // a hidden window gets no images; the program must go on
+  }
   if (result == VK_ERROR_OUT_OF_DATE_KHR) {
     stale_ = true;
     return TargetImage{};
@@ -187,7 +195,7 @@ Status WindowTarget::present() {
   info.swapchainCount = 1;
   info.pSwapchains = &swapchain;
   info.pImageIndices = &index_;
-  const VkResult result = vkQueuePresentKHR(context_.queue(), &info);
+  const VkResult result = context_.present(info);
   if (result == VK_ERROR_OUT_OF_DATE_KHR || result == VK_SUBOPTIMAL_KHR) {
     stale_ = true;
     return {};

@@ -2,6 +2,8 @@
 // driver gives the device back the model is loaded again and runs.
 #include <cuda_runtime_api.h>
 
+#include <cstdio>
+
 #include "engine/session/session.h"
 #include "kernels/cuda/ops.h"
 #include "tests/gpu/cuda_generator.h"
@@ -50,6 +52,43 @@ TEST(GpuRecovery, FailedKernel_IsReportedAndTheSessionLivesOn) {
   EXPECT_EQ(failed->state, session::State::kIdle);
   EXPECT_EQ(failed->prompt, "spring");
   EXPECT_EQ(failed->n_frames, 0);
+  session.send(session::Step{4});
+  session.wait_idle();
+  const auto after = session.snapshot();
+  EXPECT_TRUE(after->error.empty()) << after->error;
+  ASSERT_EQ(after->n_frames, before->n_frames);
+  for (int p = 0; p < after->n_frames; ++p) {
+    EXPECT_EQ(after->frame(p)->id, before->frame(p)->id);
+  }
+}
+
+// Nobody asked for the GPU by name: the processor goes on with the session.
+TEST(GpuRecovery, FailedKernel_WithAnyBackend_GoesOnWithTheSamePrompt) {
+  LS_NEEDS_CUDA();
+  session::SessionOptions options;
+  options.context = 128;
+  session::Session session(options);
+  session.send(session::LoadModel{demo_model()});
+  session.send(session::SetPrompt{"spring"});
+  session.send(session::Step{4});
+  session.wait_idle();
+  const auto before = session.snapshot();
+  if (before->backend != "cuda") {
+    GTEST_SKIP() << "this process has no GPU any more: " << before->backend_reason;
+  }
+  ASSERT_TRUE(kernels::cuda::launch_fill({}, reinterpret_cast<float*>(0x10), 64, 1.0F).ok());
+  ASSERT_NE(cudaDeviceSynchronize(), cudaSuccess);
+  session.send(session::Step{4});
+  session.wait_idle();
+  const auto failed = session.snapshot();
+  ASSERT_EQ(failed->state, session::State::kIdle) << failed->error;
+  EXPECT_NE(failed->error.find("loaded again"), std::string::npos) << failed->error;
+  EXPECT_EQ(failed->prompt, "spring");
+  std::printf("goes on with: %s (%s)\n", failed->backend.c_str(), failed->backend_reason.c_str());
+  if (failed->backend == "cpu") {
+    EXPECT_NE(failed->error.find("processor"), std::string::npos) << failed->error;
+    EXPECT_NE(failed->backend_reason.find("does not give"), std::string::npos);
+  }
   session.send(session::Step{4});
   session.wait_idle();
   const auto after = session.snapshot();

@@ -221,5 +221,18 @@ TEST(Options, Combinations_ThatMakeNoSense_AreRefused) {
   EXPECT_EQ(parse({"--nonsense"}).error().code, ErrorCode::kUsage);
 }
 
+TEST(Options, LosesDevice_InTheOrderGiven_OrSaysWhatIsWrong) {
+  const auto parsed = parse({"m.gguf", "--lose-device", "submit:40", "--lose-device", "create"});
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const auto& plans = parsed.value()->lose_device;
+  ASSERT_EQ(plans.size(), 2U);
+  EXPECT_EQ(plans[0].call, DeviceCall::kSubmit);
+  EXPECT_EQ(plans[0].at, 40U);
+  EXPECT_EQ(plans[1].call, DeviceCall::kCreate);
+  for (const char* wrong : {"sumbit:4", "submit:0", "submit:", "submit:4x", "submit:-1", ""}) {
+    EXPECT_FALSE(parse({"m.gguf", "--lose-device", wrong}).ok()) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace layerscope::gui

@@ -14,7 +14,12 @@ if [ ! -x "$build/tests/bin/test_gpu_ops" ]; then
   echo "There is a GPU, but this build has no CUDA backend: put nvcc on PATH and configure again."
   exit 0
 fi
-"$here/run_tests.sh" "$build" -L gpu
+# Many small programs: several at a time, with 4 GiB of GPU memory for each.
+jobs=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | sort -n | awk 'NR == 1 { print int($1 / 4096) }')
+cores=$(nproc 2>/dev/null || echo 2)
+if [ "$jobs" -gt "$cores" ]; then jobs=$cores; fi
+if [ "$jobs" -lt 1 ]; then jobs=1; fi
+"$here/run_tests.sh" "$build" -L gpu -j "$jobs"
 status=$?
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
@@ -23,16 +28,22 @@ if [ -z "$sanitizer" ]; then
   exit $status
 fi
 export LS_SOURCE_DIR=${LS_SOURCE_DIR:-$(cd "$here/../.." && pwd)}
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-check() { # tool program filter
-  if "$sanitizer" --tool "$1" --error-exitcode 9 "$build/tests/bin/$2" --gtest_filter="$3" >"$log" 2>&1; then
-    echo "$1 $2: clean"
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+check_one() { # log tool program filter
+  if "$sanitizer" --tool "$2" --error-exitcode 9 "$build/tests/bin/$3" --gtest_filter="$4" >"$1" 2>&1; then
+    echo "$2 $3: clean ($(grep -acE '^\[       OK' "$1") tests)"
   else
-    echo "$1 $2: FAILED"
-    tail -n 40 "$log"
-    status=1
+    echo "$2 $3: FAILED"
+    tail -n 40 "$1"
+    touch "$logs/failed"
   fi
+}
+n=0
+check() { # tool program filter; as many at a time as the tests
+  while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+  n=$((n + 1))
+  check_one "$logs/$n.log" "$@" &
 }
 # cuBLAS is left out: its kernels are not ours to check. Racecheck takes minutes on whole passes.
 operations='*Stage*:*HeadShapes*:*AttentionDecode*:RowOps*:RowsF16*:RowStats*:Softmax*:PairSoftmax*:LogitSummary*'
@@ -50,4 +61,6 @@ for tool in memcheck racecheck initcheck synccheck; do
   [ ! -x "$build/tests/bin/test_gpu_draw" ] || check "$tool" test_gpu_draw '*OfAFewTokens*/0'
 done
 check racecheck test_gpu_backend 'GpuAhead.ContextEnd*'
+wait
+[ ! -e "$logs/failed" ] || status=1
 exit $status
