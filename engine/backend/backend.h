@@ -67,6 +67,8 @@ struct ForwardRequest {
   int ahead = 0;
   /// Only the CPU backend splices; others refuse (kUsage).
   std::span<const Splice> splices = {};
+  /// The positions were evaluated before, and what was captured of them then stands.
+  bool again = false;
 };
 
 class Backend {

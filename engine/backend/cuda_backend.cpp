@@ -418,6 +418,11 @@ Status CudaBackend::forward(const ForwardRequest& request, std::vector<float>& l
   if (faults_ != nullptr) {
     steps_.clear();
     LS_CHECK(forward_with_faults(request, logits, captured));
+    const auto n = static_cast<int>(request.ids.size());
+    LS_CHECK(note_kept(false, request.position, n));
+    if (!looking_) {
+      note_stats(false, request.position, n);
+    }
   } else if (request.ids.size() == 1) {
     LS_CHECK(decode(request, logits, captured));
   } else {

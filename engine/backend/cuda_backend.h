@@ -32,6 +32,7 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/plain_ops.h"
+#include "kernels/cuda/stats_picture.h"
 
 namespace layerscope::backend::cuda {
 
@@ -104,7 +105,9 @@ struct Step {
   int position = 0;
   capture::Tier tier = capture::Tier::kOff;
   Choosing choosing = Choosing::kNot;
-  bool eager = false;  ///< kernel by kernel instead of as a graph
+  bool eager = false;        ///< kernel by kernel instead of as a graph
+  bool again = false;        ///< ForwardRequest::again
+  bool only_logits = false;  ///< the last token once more: nothing of it is captured
   Sampling sampling;
   int follow_layer = -1, follow_head = -1;
   std::shared_ptr<const RowArena::Block> rows;
@@ -146,9 +149,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] int context() const override { return context_; }
   [[nodiscard]] std::string name() const override { return "cuda"; }
   [[nodiscard]] std::string description() const override { return description_; }
-  [[nodiscard]] std::uint64_t cache_bytes() const override {
-    return cache_memory_.bytes() + work_memory_.bytes() + row_memory_.bytes();
-  }
+  [[nodiscard]] std::uint64_t cache_bytes() const override;
   [[nodiscard]] int batch_tokens() const override { return batch_; }
 
  private:
@@ -277,6 +278,18 @@ class CudaBackend final : public Backend {
   Status draw_row(const DrawnFrame& frame, float* out);
   Status enqueue_picture(const DrawnFrame& frame, float* out);
 
+  // cuda_draw_stats.cpp
+  void place_stats(Planner& planner, kernels::cuda::StatsHistory& history) const;
+  Status start_stats(Drawing& drawing) const;
+  void note_stats(bool known, int position, int n);
+  [[nodiscard]] kernels::cuda::StatsHistory stats_history() const;
+  [[nodiscard]] std::vector<capture::Tap> stat_taps() const;
+  [[nodiscard]] int stat_column(int layer, capture::Tap tap) const;
+  Status keep_prefill_stats(const ForwardRequest& request, bool summarised);
+  Status complete_stats(const DrawJob& job, KnownStats& known);
+  Status upload_stats(const DrawJob& job, int first, int n);
+  Status draw_stats(const DrawnFrame& frame, float* out);
+
   // cuda_fault_pass.cpp, cuda_fault_weights.cpp
   Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,
                              capture::PassCapture& captured);
@@ -290,6 +303,7 @@ class CudaBackend final : public Backend {
   Status keep_layer_taps(capture::PassCapture& captured, int layer, const LayerTaps& taps) const;
   Status keep_decode_taps(capture::PassCapture& captured) const;
   [[nodiscard]] std::size_t stats_slots() const;  ///< of one token
+  [[nodiscard]] std::int32_t stats_slot(int layer, capture::Tap tap) const;
   [[nodiscard]] int logit_pieces() const;
   void finish_stats(const kernels::cuda::RawStats* raw, int token, bool pieces,
                     capture::PassCapture& captured) const;

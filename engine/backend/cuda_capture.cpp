@@ -95,6 +95,21 @@ std::size_t CudaBackend::stats_slots() const {
   return size(model_->spec.n_layers + 1) * capture::kNumTaps;
 }
 
+/// `layer` −1: model-wide.
+std::int32_t CudaBackend::stats_slot(int layer, Tap tap) const {
+  const int row = layer < 0 ? model_->spec.n_layers : layer;
+  return static_cast<std::int32_t>(size(row) * capture::kNumTaps + static_cast<std::size_t>(tap));
+}
+
+/// The taps of a layer that are summarised, in order of computation.
+std::vector<Tap> CudaBackend::stat_taps() const {
+  std::vector<Tap> taps;
+  for (const TapRow& row : layer_rows(model_->spec, work_.prefill)) {
+    taps.push_back(row.tap);
+  }
+  return taps;
+}
+
 int CudaBackend::logit_pieces() const {
   return (model_->spec.vocab_rows + kLogitPiece - 1) / kLogitPiece;
 }
@@ -103,10 +118,7 @@ int CudaBackend::logit_pieces() const {
 // for prefill, embedding, final norm and logits.
 Status CudaBackend::make_entries() {
   const model::DecoderSpec& spec = model_->spec;
-  const auto slot = [&](int layer, Tap tap) {
-    return static_cast<std::int32_t>(size(layer < 0 ? spec.n_layers : layer) * capture::kNumTaps +
-                                     static_cast<std::size_t>(tap));
-  };
+  const auto slot = [this](int layer, Tap tap) { return stats_slot(layer, tap); };
   std::vector<StatsEntry> entries;
   const auto add_layer = [&](int layer, const LayerTaps& taps) {
     for (const TapRow& row : layer_rows(spec, taps)) {

@@ -194,7 +194,14 @@ Status CudaBackend::enqueue_step(const Splits& splits, Tier tier, Choosing choos
                                                      : at.stats;
   publish.slot_bytes = static_cast<std::size_t>(slot(1) - slot(0));
   publish.n_rows = n_rows();
-  return launch_publish(on_, publish);
+  if (tier != Tier::kOff) {
+    publish.stats = reinterpret_cast<const RawStats*>(results + at.stats);
+    publish.logits_slot = stats_slot(-1, capture::Tap::kLogits);
+    publish.first_piece = static_cast<int>(stats_slots());
+    publish.n_pieces = logit_pieces();
+    publish.summary = summarises_ ? summary : nullptr;
+  }
+  return launch_publish(on_, publish, stats_history());
 }
 
 Result<cudaGraphExec_t> CudaBackend::step_graph(const Splits& splits, Tier tier,
@@ -231,6 +238,7 @@ Step CudaBackend::make_step(const ForwardRequest& request, int position, std::in
   step.tier = request.capture.tier;
   step.choosing = choosing(request);
   step.eager = request.eager;
+  step.again = request.again;
   if (step.choosing != Choosing::kNot) {
     step.sampling = *request.sampling;
   }
@@ -264,7 +272,11 @@ Status CudaBackend::begin_step(Step step) {
     in.follow_row = step.follow_layer * spec.n_heads + step.follow_head;
   }
   in.sampling = step_sampling(step.sampling, step.position);
-  LS_CHECK(note_kept(step.tier >= Tier::kAttention, step.position, 1));
+  if (!step.only_logits && !looking_) {
+    in.keep = step.again ? 0 : 1;
+    LS_CHECK(note_kept(step.tier >= Tier::kAttention, step.position, 1));
+    note_stats(!step.again && step.tier != Tier::kOff && summarises_, step.position, 1);
+  }
   const Splits splits = splits_for(step.position + 1);
   if (step.eager) {
     LS_CHECK(enqueue_step(splits, std::min(step.tier, Tier::kAttention), step.choosing));
@@ -365,6 +377,9 @@ Status CudaBackend::finish_step(const Step& step, const ForwardRequest& request,
   } else {
     kv_len_ = step.position + 1;
     LS_CHECK(last_logits(logits));
+    if (tier != Tier::kOff && !looking_) {
+      note_stats(false, step.position, 1);  // what the host ranks is only there
+    }
   }
   return tier == Tier::kFull ? keep_decode_taps(captured) : Status{};
 }

@@ -21,6 +21,7 @@ void CudaBackend::Drawing::cut(int length) {
   if (length < rect.first_query + rect.n_queries) {
     rect = {};
   }
+  std::fill(stats_known.begin() + length, stats_known.end(), std::uint8_t{0});
 }
 
 bool CudaBackend::Drawing::knows(int first, int end) const {
@@ -28,6 +29,11 @@ bool CudaBackend::Drawing::knows(int first, int end) const {
 }
 
 bool CudaBackend::draws() const { return drawing_ != nullptr && faults_ == nullptr; }
+
+std::uint64_t CudaBackend::cache_bytes() const {
+  return cache_memory_.bytes() + work_memory_.bytes() + row_memory_.bytes() +
+         (drawing_ != nullptr ? drawing_->memory.bytes() : 0);
+}
 
 std::uint64_t CudaBackend::drawn_bytes_to_host() const {
   return drawn_bytes_ + (drawing_ != nullptr ? drawing_->bytes_to_host : 0);
@@ -48,10 +54,12 @@ Status CudaBackend::start_drawing() {
     drawing->row = planner.take<float>(2 * (context + size(kRowWidth)));
     drawing->lse = planner.take<float>(context);
     drawing->cells = planner.take<float>(kDrawFloats);
+    place_stats(planner, drawing->stats);
     return planner.used();
   };
   LS_TRY(drawing->memory, DeviceBuffer::create(place(Planner())));
   place(Planner(drawing->memory.data()));
+  LS_CHECK(start_stats(*drawing));
   LS_TRY(drawing->stream, create_stream());
   LS_TRY(drawing->before, create_event());
   LS_TRY(drawing->done, create_event());
@@ -181,7 +189,10 @@ Status CudaBackend::enqueue_picture(const DrawnFrame& frame, float* out) {
   if (!frame.map.empty()) {
     LS_CHECK(draw_map(frame, out));
   }
-  return frame.row.empty() ? Status{} : draw_row(frame, out);
+  if (!frame.row.empty()) {
+    LS_CHECK(draw_row(frame, out));
+  }
+  return draw_stats(frame, out);
 }
 
 Result<bool> CudaBackend::draw(const DrawJob& job, DrawSink& sink,
@@ -205,8 +216,10 @@ Result<bool> CudaBackend::draw(const DrawJob& job, DrawSink& sink,
   const bool here = sink.device() >= 0;
   const model::DecoderSpec& spec = model_->spec;
   const auto make = [&]() -> Status {
-    LS_TRY(DrawnFrame frame, lay_out(job.request, kv_len_, spec.n_layers, spec.n_heads, bins_,
-                                     std::min(place->floats, kDrawFloats)));
+    DrawShape shape{spec.n_layers, spec.n_heads, bins_, {}};
+    LS_CHECK(complete_stats(job, shape.known));
+    LS_TRY(DrawnFrame frame,
+           lay_out(job.request, kv_len_, shape, std::min(place->floats, kDrawFloats)));
     frame.tag = job.tag;
     LS_CHECK(enqueue_picture(frame, here ? place->data : d.cells));
     if (!here) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/backend/cuda_backend.h"
+#include "kernels/cuda/stats_picture.h"
 
 namespace layerscope::backend::cuda {
 
@@ -25,7 +26,11 @@ struct CudaBackend::Drawing {
   float* cells = nullptr;              ///< [kDrawFloats], of a picture on its way to the host
   /// Host's copy of history.kept.
   std::vector<std::uint8_t> kept;
-  int atlas_tokens = 0;  ///< taken in
+  kernels::cuda::StatsHistory stats;
+  std::vector<capture::Tap> stat_taps;    ///< of a layer, in the order of its columns
+  std::vector<std::uint8_t> stats_known;  ///< 1: `stats` has what the position's frame holds
+  std::vector<std::byte> staged;          ///< of positions whose frames are only on the host
+  int atlas_tokens = 0;                   ///< taken in
   int atlas_bin = 1;
   MapRect rect;  ///< what `map` holds
   std::uint64_t bytes_to_host = 0;

@@ -33,6 +33,7 @@ Status CudaBackend::last_logits(std::vector<float>& logits) {
     Step again;
     again.token = last_token_;
     again.position = kv_len_ - 1;
+    again.only_logits = true;
     LS_CHECK(begin_step(std::move(again)));
     steps_.clear();
   }

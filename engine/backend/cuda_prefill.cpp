@@ -81,10 +81,10 @@ Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& l
   }
   LS_CHECK(take_group(before, captured));
   LS_CHECK(note_kept(request.capture.tier == Tier::kAttention, request.position, n));
-  if (!summarise) {
-    return {};
+  if (summarise) {
+    LS_CHECK(finish_prefill(captured));
   }
-  return finish_prefill(captured);
+  return keep_prefill_stats(request, logits.empty());
 }
 
 Status CudaBackend::prefill_attention_block(int layer, const ForwardRequest& request,

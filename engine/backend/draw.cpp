@@ -54,14 +54,17 @@ std::optional<MapRect> resolve(const MapView& view, int n_tokens) {
 
 std::size_t DrawnFrame::floats() const {
   std::size_t end = 0;
-  for (const DrawGrid* grid : {&thumbnails, &map, &row}) {
+  for (const DrawGrid* grid :
+       {&thumbnails, &map, &row, &stats.map, &stats.profile, &stats.bars, &stats.series}) {
     end = grid->empty() ? end : std::max(end, grid->offset + grid->floats());
   }
   return end;
 }
 
-Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, int n_layers, int n_heads,
-                           int atlas_side, std::size_t room) {
+Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, const DrawShape& shape,
+                           std::size_t room) {
+  const int n_layers = shape.n_layers;
+  const int n_heads = shape.n_heads;
   DrawnFrame frame;
   frame.ticket = request.ticket;
   frame.n_tokens = n_tokens;
@@ -72,12 +75,12 @@ Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, int n_layer
     grid.height = height;
     end = aligned(end + grid.floats());
   };
-  if (request.thumbnails && atlas_side > 0 && n_tokens > 0) {
-    frame.side = atlas_side;
+  if (request.thumbnails && shape.atlas_side > 0 && n_tokens > 0) {
+    frame.side = shape.atlas_side;
     while (n_tokens > frame.side * frame.bin) {
       frame.bin *= 2;
     }
-    place(frame.thumbnails, n_heads * atlas_side, n_layers * atlas_side);
+    place(frame.thumbnails, n_heads * shape.atlas_side, n_layers * shape.atlas_side);
     frame.thumbnails.used_columns = frame.thumbnails.width;
     frame.thumbnails.used_rows = frame.thumbnails.height;
   }
@@ -100,6 +103,7 @@ Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, int n_layer
     frame.row.used_rows = lines;
     frame.row.used_columns = std::min(position + 1, kRowWidth);
   }
+  frame.stats = lay_out_stats(request.stats, n_tokens, n_layers, shape.known, end);
   if (frame.floats() > room) {
     return device_error(
         fmt::format("a picture of {} floats does not fit the {} of a place", frame.floats(), room));
@@ -170,13 +174,17 @@ Result<bool> Backend::draw(const DrawJob& job, DrawSink& sink, const std::stop_t
   if (!place) {
     return false;
   }
-  Result<DrawnFrame> frame =
-      lay_out(request, kv_len(), request.map.layer + request.row_layer + 2,
-              std::max(request.map.head, request.row_head) + 1, 0, place->floats);
+  DrawShape shape;
+  if (const capture::TokenFrame* first = job.frame ? job.frame(0) : nullptr; first != nullptr) {
+    shape.n_layers = first->n_layers;
+    shape.n_heads = first->n_heads;
+  }
+  Result<DrawnFrame> frame = lay_out(request, kv_len(), shape, place->floats);
   Status status;
   if (frame.ok()) {
     frame.value().tag = job.tag;
     status = draw_on_host(*this, frame.value(), job.lse, place->data, stop);
+    draw_stats_on_host(frame.value().stats, kv_len(), job.frame, place->data);
   } else {
     status = frame.error();
   }

@@ -16,12 +16,11 @@
 #include <span>
 #include <stop_token>
 
+#include "engine/backend/draw_grid.h"
+#include "engine/backend/draw_stats.h"
 #include "engine/base/result.h"
 
 namespace layerscope::backend {
-
-/// Cells that hold nothing (keys after the query, rows that were not captured); the window's hole.
-inline constexpr float kDrawHole = -3.402823466e+38F;
 
 /// Cells on a side of a map, at most; a multiple of everything that a map is enlarged by.
 inline constexpr int kMostMapSide = 1024;
@@ -50,6 +49,7 @@ struct DrawRequest {
   MapView map;
   int row_layer = -1, row_head = -1;  ///< −1: no row
   int row_position = -1;              ///< −1: the newest
+  StatsLook stats;
 };
 
 /// A MapView with its ends known: cells [⌈n_queries / bin⌉][⌈n_keys / bin⌉], each the largest value
@@ -67,18 +67,6 @@ struct MapRect {
 /// None when there is nothing to see: no head chosen, or the part lies behind the last token.
 std::optional<MapRect> resolve(const MapView& view, int n_tokens);
 
-/// Cells [height][width] at `offset` floats of the place; only the first used_* hold something, the
-/// rest is kDrawHole.
-struct DrawGrid {
-  std::size_t offset = 0;
-  int width = 0, height = 0;
-  int used_columns = 0, used_rows = 0;
-  [[nodiscard]] bool empty() const { return width <= 0 || height <= 0; }
-  [[nodiscard]] std::size_t floats() const {
-    return static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-  }
-};
-
 /// Which tokens a picture shows, so that the window never draws it over others.
 struct DrawTag {
   std::uint64_t session_serial = 0;  ///< of the snapshot
@@ -94,6 +82,7 @@ struct DrawJob {
   DrawRequest request;
   DrawTag tag;
   RowLse lse;
+  FrameAt frame;  ///< what was captured of a position
 };
 
 /// What a place holds.
@@ -109,13 +98,20 @@ struct DrawnFrame {
   /// Probabilities of one query, kRowWidth keys a line.
   DrawGrid row;
   int row_layer = -1, row_head = -1, row_position = -1;
+  DrawnStats stats;
   [[nodiscard]] std::size_t floats() const;
 };
 
-/// Lays out what `request` wants of `n_tokens` positions. `atlas_side` 0: no thumbnails. Error
-/// (kDevice): it does not fit into `room` floats.
-Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, int n_layers, int n_heads,
-                           int atlas_side, std::size_t room);
+/// What can be drawn of a model.
+struct DrawShape {
+  int n_layers = 0, n_heads = 0;
+  int atlas_side = 0;  ///< of a thumbnail; 0: there are none
+  KnownStats known;
+};
+/// Lays out what `request` wants of `n_tokens` positions. Error (kDevice): it does not fit into
+/// `room` floats.
+Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, const DrawShape& shape,
+                           std::size_t room);
 
 class DrawSink {
  public:

@@ -302,6 +302,7 @@ Status Generator::rewind(int position, std::stop_token stop) {
   request.position = position;
   request.stop = stop;
   request.capture.tier = quiet_tier();
+  request.again = true;
   std::vector<float> logits;
   capture::PassCapture unused;
   const Status status = backend_->forward(request, logits, unused);
@@ -349,6 +350,7 @@ Status Generator::catch_up(std::size_t length, const std::stop_token& stop) {
     request.position = static_cast<int>(begin);
     request.stop = stop;
     request.capture.tier = quiet_tier();
+    request.again = true;
     std::vector<float> unused_logits;
     capture::PassCapture unused;
     LS_CHECK(backend_->forward(request, unused_logits, unused));
@@ -371,7 +373,11 @@ Result<bool> Generator::draw(const backend::DrawRequest& request, std::uint64_t 
     return frame.heads.empty() ? std::numeric_limits<float>::quiet_NaN()
                                : frame.head(layer, head).lse;
   };
-  return backend_->draw({request, {session_serial, history_.frames()[evaluated - 1]->serial}, lse},
+  const auto frame = [this](int position) -> const TokenFrame* {
+    const auto at = static_cast<std::size_t>(position);
+    return position >= 0 && at < history_.frames().size() ? history_.frames()[at].get() : nullptr;
+  };
+  return backend_->draw({request, {session_serial, history_.frames()[evaluated - 1]->serial}, lse, frame},
                         sink, stop);
 }
 

@@ -64,6 +64,7 @@ struct StepState {
   std::int32_t row_stride = 0;
   std::int32_t follow_row = -1;  ///< a row whose probabilities go to the host; −1: none
   StepSampling sampling;
+  std::int32_t keep = 0;   ///< 1: the position's statistics go to the history for drawing
   std::int32_t next = -1;  ///< the token chosen by the step before
   std::uint32_t step = 0;  ///< steps begun so far
 };
@@ -304,9 +305,7 @@ Status launch_sample(const Launch& on, const float* logits, const std::uint8_t* 
                      const std::int32_t* history, const StepState* state, const SampleSpace& space,
                      ChosenToken* chosen);
 
-/// The last node of a step: state->next = *chosen, and `bytes` of `results` (a multiple of 16) to
-/// slot (step − 1) mod kStepSlots of the host's page-locked ring; behind them the probabilities of
-/// state->follow_row, if any.
+struct StatsHistory;
 struct PublishStage {
   StepState* state = nullptr;
   const std::int32_t* chosen = nullptr;  ///< null: nothing chooses
@@ -315,8 +314,15 @@ struct PublishStage {
   std::size_t bytes = 0;
   std::size_t slot_bytes = 0;
   int n_rows = 0;
+  const RawStats* stats = nullptr;  ///< of the step, in `results`; null: nothing was summarised
+  int logits_slot = 0;              ///< of `stats`: made of the pieces [first_piece, + n_pieces)
+  int first_piece = 0, n_pieces = 0;
+  const RawLogitSummary* summary = nullptr;  ///< likewise; null: none
 };
-Status launch_publish(const Launch& on, const PublishStage& stage);
+/// The last node of a step: state->next = *chosen, and `bytes` of `results` (a multiple of 16) to
+/// slot (step − 1) mod kStepSlots of the host's page-locked ring; behind them the probabilities of
+/// state->follow_row, if any. With state->keep the position's statistics also go to `history`.
+Status launch_publish(const Launch& on, const PublishStage& stage, const StatsHistory& history);
 
 // ---- Prefill: many tokens
 // ------------------------------------------------------------------------

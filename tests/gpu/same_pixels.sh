@@ -1,5 +1,6 @@
 #!/bin/bash
-# The attention panel drawn from shared memory and through host memory: the same pictures, byte for byte.
+# Attention, norms and logits drawn from shared memory and through host memory: the same pictures, byte for
+# byte.
 #
 #   same_pixels.sh BUILD_DIR
 #
@@ -11,22 +12,31 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 demo=("$root"/assets/demo/*.gguf)
 export MODEL=${MODEL:-${demo[0]}} XDG_CONFIG_HOME=$work/config
+scripts=(attention_pictures stats_pictures)
 draw() { # folder [flag]
-  mkdir -p "$work/$1"
-  "$build/layerscope" --offscreen 1600x1000 --script "$root/tests/gui/attention_pictures.script" \
-    --script-output "$work/$1" "${@:2}" | tee "$work/$1.txt" || exit 1
+  for script in "${scripts[@]}"; do
+    mkdir -p "$work/$1/$script"
+    "$build/layerscope" --offscreen 1600x1000 --script "$root/tests/gui/$script.script" \
+      --script-output "$work/$1/$script" "${@:2}" >"$work/$1/$script.txt" || { cat "$work/$1/$script.txt"; exit 1; }
+    cat "$work/$1/$script.txt"
+  done
 }
 draw shared
-if ! grep -q '^app/path: zero-copy' "$work/shared.txt"; then
-  sed -n 's,^app/path/reason: ,no zero-copy here: ,p' "$work/shared.txt"
+if ! grep -q '^app/path: zero-copy' "$work"/shared/*.txt; then
+  sed -n 's,^app/path/reason: ,no zero-copy here: ,p' "$work"/shared/*.txt
   exit 77
 fi
-grep -qx 'app/pictures/bytes_to_host: 0' "$work/shared.txt" || exit 1
-draw staged --no-interop
-grep -q '^app/path: staging' "$work/staged.txt" || exit 1
-equal=0
-for picture in "$work"/shared/*.png; do
-  if cmp "$picture" "$work/staged/$(basename "$picture")"; then equal=$((equal + 1)); fi
+for script in "${scripts[@]}"; do
+  grep -qx 'app/pictures/bytes_to_host: 0' "$work/shared/$script.txt" || exit 1
 done
-echo "$equal of 4 pictures, the same bytes both ways"
-[ "$equal" -eq 4 ]
+draw staged --no-interop
+for script in "${scripts[@]}"; do
+  grep -q '^app/path: staging' "$work/staged/$script.txt" || exit 1
+done
+equal=0
+pictures=("$work"/shared/*/layerscope-*.png)
+for picture in "${pictures[@]}"; do
+  if cmp "$picture" "$work/staged/${picture#"$work/shared/"}"; then equal=$((equal + 1)); fi
+done
+echo "$equal of ${#pictures[@]} pictures, the same bytes both ways"
+[ ${#pictures[@]} -ge 6 ] && [ "$equal" -eq ${#pictures[@]} ]

@@ -62,7 +62,7 @@ TEST(LayOut_Picture, Grids_DoNotOverlapAndStayInside) {
   request.row_layer = 1;
   request.row_head = 2;
   for (const int n : {1, 64, 65, 1000, 40000}) {
-    const auto frame = lay_out(request, n, 24, 14, 64, backend::kDrawFloats);
+    const auto frame = lay_out(request, n, {24, 14, 64, {}}, backend::kDrawFloats);
     ASSERT_TRUE(frame.ok());
     const DrawnFrame& f = frame.value();
     EXPECT_LE(f.thumbnails.offset + f.thumbnails.floats(), f.map.offset);
@@ -73,9 +73,9 @@ TEST(LayOut_Picture, Grids_DoNotOverlapAndStayInside) {
     EXPECT_GE(f.row.floats(), static_cast<std::size_t>(n));
     EXPECT_EQ(f.row_position, n - 1);
   }
-  EXPECT_FALSE(lay_out(request, 100, 24, 14, 64, 1000).ok()) << "there is no room";
+  EXPECT_FALSE(lay_out(request, 100, {24, 14, 64, {}}, 1000).ok()) << "there is no room";
   request.map.layer = 24;
-  const auto outside = lay_out(request, 100, 24, 14, 64, backend::kDrawFloats);
+  const auto outside = lay_out(request, 100, {24, 14, 64, {}}, backend::kDrawFloats);
   ASSERT_TRUE(outside.ok());
   EXPECT_TRUE(outside.value().map.empty()) << "there is no such layer";
 }

@@ -57,6 +57,7 @@ constexpr Shape kShapes[] = {
     // One layer between an embedding and a head of 152k × 4,096: 2.5 GB in F16.
     {"wide-head", "llama", 1, 4096, 32, 8, 128, 1024, 151936, 8192, 5e5F, false, false},
     {"tiny", "llama", 2, 96, 6, 2, 16, 160, 320, 2048, 1e4F, false, false},
+    {"tiny-long", "llama", 1, 32, 2, 1, 16, 64, 320, 65536, 1e4F, false, false},
     {"tiny-256", "qwen2", 2, 256, 4, 2, 64, 512, 320, 2048, 1e4F, true, true},
 };
 

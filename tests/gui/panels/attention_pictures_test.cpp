@@ -24,7 +24,7 @@ struct Drawing {
   /// Answers what the last frame asked for, as the worker would.
   void answer() {
     const session::Snapshot& s = *bench.ui.snapshot;
-    auto frame = lay_out(bench.ui.look, s.n_frames, 3, 2, 64, backend::kDrawFloats);
+    auto frame = lay_out(bench.ui.look, s.n_frames, {3, 2, 64, {}}, backend::kDrawFloats);
     ASSERT_TRUE(frame.ok());
     floats.assign(frame.value().floats(), 0.25F);
     drawn.frame = frame.value();
