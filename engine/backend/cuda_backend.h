@@ -140,6 +140,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] bool draws() const override;
   Result<bool> draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop) override;
   [[nodiscard]] std::uint64_t drawn_bytes_to_host() const override;
+  [[nodiscard]] DrawCost draw_cost() const override;
   [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
   [[nodiscard]] std::uint64_t row_bytes(int position) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }

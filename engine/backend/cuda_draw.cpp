@@ -33,6 +33,10 @@ std::uint64_t CudaBackend::drawn_bytes_to_host() const {
   return drawn_bytes_ + (drawing_ != nullptr ? drawing_->bytes_to_host : 0);
 }
 
+DrawCost CudaBackend::draw_cost() const {
+  return drawing_ != nullptr ? drawing_->cost : DrawCost{};
+}
+
 /// Memory for drawing; without enough of it the rows go to the host as before.
 Status CudaBackend::start_drawing() {
   auto drawing = std::make_unique<Drawing>();
@@ -54,7 +58,8 @@ Status CudaBackend::start_drawing() {
   place(Planner(drawing->memory.data()));
   LS_TRY(drawing->stream, create_stream());
   LS_TRY(drawing->before, create_event());
-  LS_TRY(drawing->done, create_event());
+  LS_TRY(drawing->begun, create_event(true));
+  LS_TRY(drawing->done, create_event(true));
   LS_CUDA(cudaMemsetAsync(drawing->history.kept, 0, context, on_.stream));
   LS_CUDA(cudaStreamSynchronize(on_.stream));
   drawing->kept.assign(context, 0);
@@ -175,6 +180,7 @@ Status CudaBackend::enqueue_picture(const DrawnFrame& frame, float* out) {
     LS_CUDA(cudaEventRecord(d.before.get(), on_.stream));
     LS_CUDA(cudaStreamWaitEvent(d.stream.get(), d.before.get(), 0));
   }
+  LS_CUDA(cudaEventRecord(d.begun.get(), d.stream.get()));
   if (!frame.thumbnails.empty()) {
     LS_CHECK(draw_atlas(frame, out));
   }
@@ -198,6 +204,12 @@ Result<bool> CudaBackend::draw(const DrawJob& job, DrawSink& sink,
   } else {
     LS_CUDA(state);
   }
+  if (std::exchange(d.timed, false)) {
+    float ms = 0.0F;
+    LS_CUDA(cudaEventElapsedTime(&ms, d.begun.get(), d.done.get()));
+    d.cost.gpu_ms += static_cast<double>(ms);
+    ++d.cost.pictures;
+  }
   const auto place = sink.acquire();
   if (!place) {
     return false;
@@ -216,6 +228,7 @@ Result<bool> CudaBackend::draw(const DrawJob& job, DrawSink& sink,
       d.bytes_to_host += bytes;
     }
     LS_CUDA(cudaEventRecord(d.done.get(), d.stream.get()));
+    d.timed = true;
     return sink.publish(*place, d.stream.get(), frame);
   };
   if (const Status status = make(); !status.ok()) {

@@ -15,7 +15,8 @@ namespace layerscope::backend::cuda {
 struct CudaBackend::Drawing {
   Stream stream;
   Event before;  ///< what the main stream had done when the picture was begun
-  Event done;    ///< the picture
+  Event begun;   ///< the picture: this and `done` keep the time
+  Event done;
   DeviceBuffer memory;
   kernels::cuda::DrawHistory history;  ///< of [context] positions
   std::uint16_t* atlas = nullptr;      ///< [layers · bins][heads · bins]
@@ -29,6 +30,8 @@ struct CudaBackend::Drawing {
   int atlas_bin = 1;
   MapRect rect;  ///< what `map` holds
   std::uint64_t bytes_to_host = 0;
+  DrawCost cost;
+  bool timed = false;  ///< the time between `begun` and `done` is to be added
 
   /// Positions ≥ length change.
   void cut(int length);

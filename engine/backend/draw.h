@@ -117,6 +117,12 @@ struct DrawnFrame {
 Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, int n_layers, int n_heads,
                            int atlas_side, std::size_t room);
 
+/// Since the beginning.
+struct DrawCost {
+  std::uint64_t pictures = 0;  ///< whose time is known
+  double gpu_ms = 0.0;         ///< from each one's first kernel to its last, other work included
+};
+
 class DrawSink {
  public:
   struct Place {

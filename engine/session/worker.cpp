@@ -211,6 +211,7 @@ void Session::Worker::publish() {
     state_.attention_dropped = generator_->attention_dropped();
     state_.draws = generator_->backend().draws();
     state_.drawn_bytes_to_host = generator_->backend().drawn_bytes_to_host();
+    state_.draw_cost = generator_->backend().draw_cost();
   }
   auto snapshot = std::make_shared<const Snapshot>(state_);
   {

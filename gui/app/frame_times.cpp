@@ -35,6 +35,17 @@ std::string FrameTimes::text() const {
                      ms_.size(), percentile(50), percentile(95), percentile(99), percentile(100));
 }
 
+std::string FrameTimes::short_text() const {
+  return fmt::format("{:.2f}/{:.2f} ms", percentile(50), percentile(95));
+}
+
+void FrameCosts::clear() {
+  whole.clear();
+  own.clear();
+  colouring.clear();
+  interface.clear();
+}
+
 double thread_seconds() {
 #ifdef CLOCK_THREAD_CPUTIME_ID
   timespec now{};

@@ -22,10 +22,21 @@ class FrameTimes {
   [[nodiscard]] double percentile(double p) const;
   /// "312 frames: p50 4.1 ms, p95 7.9 ms, p99 12.0 ms, slowest 15.2 ms"
   [[nodiscard]] std::string text() const;
+  /// "0.21/0.35 ms": p50 and p95.
+  [[nodiscard]] std::string short_text() const;
 
  private:
   std::vector<float> ms_;
   std::size_t next_ = 0;  ///< overwritten next, once full
+};
+
+/// What drawing costs, per frame.
+struct FrameCosts {
+  FrameTimes whole;      ///< from a frame's beginning until its commands are handed over
+  FrameTimes own;        ///< of it, processor time of the UI thread
+  FrameTimes colouring;  ///< on the device: heatmaps
+  FrameTimes interface;  ///< on the device: everything else
+  void clear();
 };
 
 /// Processor time of the calling thread in seconds: what drawing costs, whatever else runs on the

@@ -69,6 +69,11 @@ Result<std::optional<Options>> parse_options(int argc, const char* const* argv) 
   app.add_option("--screenshot", options.screenshot, "PNG to save before leaving");
   app.add_option("--exit-after", options.exit_after, "generate N tokens, say how it went, leave")
       ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--rounds", options.rounds,
+                 "with --exit-after: so many times from the prompt on, past ends of text; the "
+                 "speed is that of all")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   app.add_option("--frames-per-s", options.frames_per_s, "draw at most so many frames a second")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

@@ -28,6 +28,7 @@ struct Options {
   double script_timeout = 20.0;
   std::string screenshot;
   int exit_after = -1;  ///< tokens; −1: not given
+  int rounds = 1;       ///< of generating, each from the prompt on
   bool no_interop = false;
   int frames_per_s = 60;  ///< drawn at most
   bool validation = false;

@@ -269,10 +269,8 @@ Result<VulkanHeatmaps::Chunk*> VulkanHeatmaps::staging(VkDeviceSize bytes) {
     return device_error("the staging buffer of one frame is full");
   }
   Chunk chunk;
-  LS_TRY(chunk.buffer,
-         context_.make_buffer(
-             std::max(bytes, kChunkBytes), VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
-             VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT));
+  LS_TRY(chunk.buffer, context_.make_upload_buffer(std::max(bytes, kChunkBytes),
+                                                   VK_BUFFER_USAGE_STORAGE_BUFFER_BIT));
   LS_TRY(chunk.input, allocate_set(input_layout_.get()));
   point_at(chunk.input, chunk.buffer.buffer.get(), chunk.buffer.size);
   chunks.push_back(std::move(chunk));
