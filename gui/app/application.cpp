@@ -217,7 +217,10 @@ Status Application::start_graphics(const StoredState& stored) {
   } else {
     LS_TRY(target_, WindowTarget::create(*context_, platform_->window()));
   }
-  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet"));
+  const DrawWith with = options_.draw_with == "tiles"    ? DrawWith::kTiles
+                        : options_.draw_with == "raster" ? DrawWith::kRaster
+                                                         : DrawWith::kAuto;
+  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet", with));
   pictures_ = std::make_unique<Pictures>(*context_, *renderer_,
                                          options_.no_interop ? "--no-interop was given" : "");
   loaded_fonts_ = fonts_.load();

@@ -77,6 +77,10 @@ Result<std::optional<Options>> parse_options(int argc, const char* const* argv) 
   app.add_option("--frames-per-s", options.frames_per_s, "draw at most so many frames a second")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  app.add_option("--draw-with", options.draw_with,
+                 "what draws the window: tiles (compute shaders), raster or auto")
+      ->check(CLI::IsMember({"auto", "tiles", "raster"}))
+      ->capture_default_str();
   app.add_flag("--no-interop", options.no_interop, "copy data to the graphics device by staging");
   app.add_flag("--validation", options.validation, "run Vulkan's validation layer");
   app.add_flag("--settings", options.settings,

@@ -352,11 +352,22 @@ void VulkanHeatmaps::record(VkCommandBuffer commands) {
     return;
   }
   vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline_.get());
+  // All images at once: a barrier for each would let the device run empty between two of them.
+  std::vector<VkImageMemoryBarrier2> before;
+  std::vector<VkImageMemoryBarrier2> after;
   for (const Job& job : jobs_) {
-    image_barrier(commands, job.image, VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL,
-                  VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT | VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
-                  VK_ACCESS_2_NONE, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
-                  VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT);
+    constexpr VkPipelineStageFlags2 kReaders =
+        VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT | VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT;
+    before.push_back(image_transition(
+        job.image, VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL, kReaders, VK_ACCESS_2_NONE,
+        VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT));
+    after.push_back(image_transition(
+        job.image, VK_IMAGE_LAYOUT_GENERAL, VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL,
+        VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT, kReaders,
+        VK_ACCESS_2_SHADER_SAMPLED_READ_BIT));
+  }
+  image_barriers(commands, before);
+  for (const Job& job : jobs_) {
     const std::array<VkDescriptorSet, 2> sets{job.input, job.output};
     vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout_.get(), 0, 2,
                             sets.data(), 0, nullptr);
@@ -364,11 +375,8 @@ void VulkanHeatmaps::record(VkCommandBuffer commands) {
                        &job.push);
     vkCmdDispatch(commands, (static_cast<std::uint32_t>(job.push.width) + kGroup - 1) / kGroup,
                   (static_cast<std::uint32_t>(job.push.height) + kGroup - 1) / kGroup, 1);
-    image_barrier(commands, job.image, VK_IMAGE_LAYOUT_GENERAL,
-                  VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
-                  VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT, VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT,
-                  VK_ACCESS_2_SHADER_SAMPLED_READ_BIT);
   }
+  image_barriers(commands, after);
   jobs_.clear();
 }
 

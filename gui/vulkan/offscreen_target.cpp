@@ -26,7 +26,8 @@ Status OffscreenTarget::resize(VkExtent2D extent) {
   context_.wait_idle();
   destroy_image(memory_, image_);
   LS_TRY(image_, make_image(context_, memory_, extent, format_,
-                            VK_IMAGE_USAGE_COLOR_ATTACHMENT_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT));
+                            VK_IMAGE_USAGE_COLOR_ATTACHMENT_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT |
+                                VK_IMAGE_USAGE_TRANSFER_DST_BIT));
   extent_ = extent;
   return {};
 }

@@ -11,9 +11,10 @@
 namespace layerscope::gui {
 
 Result<std::unique_ptr<Renderer>> Renderer::create(const Context& context, RenderTarget& target,
-                                                   std::string reason) {
+                                                   std::string reason, DrawWith with) {
   std::unique_ptr<Renderer> renderer(new Renderer(context, target));
   LS_CHECK(renderer->create_objects());
+  LS_CHECK(renderer->choose(with));
   LS_CHECK(renderer->start_imgui());
   LS_TRY(renderer->heatmaps_, VulkanHeatmaps::create(context, std::move(reason)));
   return renderer;
@@ -54,6 +55,17 @@ Status Renderer::create_objects() {
   format_ = target_.format();
   LS_TRY(interface_, InterfacePass::create(context_, format_));
   LS_TRY(timer_, GpuTimer::create(context_));
+  return {};
+}
+
+Status Renderer::choose(DrawWith with) {
+  const bool possible = TilePass::possible(context_) && target_.takes_copies();
+  if (with == DrawWith::kTiles && !possible) {
+    return device_error(context_.device_name() + " cannot draw the interface with compute shaders");
+  }
+  if (possible && (with == DrawWith::kTiles || (with == DrawWith::kAuto && !context_.software()))) {
+    LS_TRY(tiles_, TilePass::create(context_, format_));
+  }
   return {};
 }
 
@@ -129,8 +141,8 @@ Status Renderer::update_textures() {
   return vk_check(imgui_result_, "ImGui_ImplVulkan_UpdateTexture");
 }
 
-void Renderer::record_draw(VkCommandBuffer commands, const TargetImage& image,
-                           std::uint32_t slot) const {
+void Renderer::record_raster(VkCommandBuffer commands, const TargetImage& image,
+                             std::uint32_t slot) const {
   image_barrier(commands, image.image, VK_IMAGE_LAYOUT_UNDEFINED,
                 VK_IMAGE_LAYOUT_COLOR_ATTACHMENT_OPTIMAL,
                 VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT | VK_PIPELINE_STAGE_2_COPY_BIT,
@@ -161,12 +173,26 @@ void Renderer::record_draw(VkCommandBuffer commands, const TargetImage& image,
                 copied ? VK_ACCESS_2_TRANSFER_READ_BIT : VK_ACCESS_2_NONE);
 }
 
+Status Renderer::record_interface(VkCommandBuffer commands, const TargetImage& image,
+                                  std::uint32_t slot) {
+  const ImDrawData& data = *ImGui::GetDrawData();
+  if (tiles_ != nullptr) {
+    LS_TRY(const bool fits, tiles_->upload(data, image.extent, slot));
+    if (fits) {
+      tiles_->record(commands, image, slot, ImGui::GetStyle().Colors[ImGuiCol_WindowBg]);
+      return {};
+    }
+  }
+  LS_CHECK(interface_->upload(data, slot));
+  record_raster(commands, image, slot);
+  return {};
+}
+
 Result<bool> Renderer::end() {
   const std::uint32_t index = static_cast<std::uint32_t>(frame_ % kFrameSlots);
   Slot& slot = slots_[index];
   LS_TRY(const TargetImage image, target_.acquire(index));
   LS_CHECK(update_textures());
-  LS_CHECK(interface_->upload(*ImGui::GetDrawData(), index));
   LS_VK(vkResetCommandPool(context_.device(), slot.pool.get(), 0));
   VkCommandBufferBeginInfo begin{};
   begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
@@ -177,7 +203,7 @@ Result<bool> Renderer::end() {
   heatmaps_->record(slot.commands);  // also when the frame is skipped: its textures count as drawn
   timer_->coloured(slot.commands, index);
   if (image.available) {
-    record_draw(slot.commands, image, index);
+    LS_CHECK(record_interface(slot.commands, image, index));
   }
   timer_->drawn(slot.commands, index);
   LS_VK(vkEndCommandBuffer(slot.commands));
@@ -192,7 +218,9 @@ Result<bool> Renderer::end() {
     wait[n_waits++].stageMask = stage;
   };
   if (image.wait != VK_NULL_HANDLE) {
-    wait_for_semaphore(image.wait, 0, VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT);
+    wait_for_semaphore(
+        image.wait, 0,
+        VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT | VK_PIPELINE_STAGE_2_COPY_BIT);
   }
   if (reads_slots && shared_ != VK_NULL_HANDLE) {
     wait_for_semaphore(shared_, shared_value_, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT);
@@ -240,14 +268,13 @@ Result<Pixels> Renderer::capture() {
   LS_TRY(const Buffer buffer, context_.make_buffer(bytes, VK_BUFFER_USAGE_TRANSFER_DST_BIT,
                                                    VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                                        VK_MEMORY_PROPERTY_HOST_COHERENT_BIT));
-  LS_CHECK(interface_->upload(*data, kFrameSlots));
   Slot& slot = slots_[frame_ % kFrameSlots];
   LS_VK(vkResetCommandPool(context_.device(), slot.pool.get(), 0));
   VkCommandBufferBeginInfo begin{};
   begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
   begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
   LS_VK(vkBeginCommandBuffer(slot.commands, &begin));
-  record_draw(slot.commands, image, kFrameSlots);
+  LS_CHECK(record_interface(slot.commands, image, kFrameSlots));
   VkBufferImageCopy region{};
   region.imageSubresource = {VK_IMAGE_ASPECT_COLOR_BIT, 0, 0, 1};
   region.imageExtent = {extent.width, extent.height, 1};

@@ -25,6 +25,8 @@ class RenderTarget {
   /// The pixel format, fixed for the life of the target.
   [[nodiscard]] virtual VkFormat format() const = 0;
   [[nodiscard]] virtual VkExtent2D extent() const = 0;
+  /// Whether its images can be copied into.
+  [[nodiscard]] virtual bool takes_copies() const = 0;
   /// Acquires the next image for frame slot `slot`.
   virtual Result<TargetImage> acquire(std::uint32_t slot) = 0;
   /// Shows the image after its commands were submitted.
