@@ -268,15 +268,16 @@ class CudaBackend final : public Backend {
 
   // cuda_draw.cpp
   struct Drawing;
+  struct WrittenPicture;
   Status start_drawing();
   Status note_kept(bool kept, int position, int n);
   void cut_drawing(int length);
   [[nodiscard]] kernels::cuda::AttentionMapStage map_stage(const MapRect& rect, int first,
                                                            float* cells) const;
-  Status draw_atlas(const DrawnFrame& frame, float* out);
-  Status draw_map(const DrawnFrame& frame, float* out);
+  Status draw_atlas(const DrawnFrame& frame, float* out, const WrittenPicture* before);
+  Status draw_map(const DrawnFrame& frame, float* out, const WrittenPicture* before);
   Status draw_row(const DrawnFrame& frame, float* out);
-  Status enqueue_picture(const DrawnFrame& frame, float* out);
+  Status enqueue_picture(const DrawnFrame& frame, float* out, bool kept);
 
   // cuda_fault_pass.cpp, cuda_fault_weights.cpp
   Status forward_with_faults(const ForwardRequest& request, std::vector<float>& logits,

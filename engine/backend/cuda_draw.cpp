@@ -1,6 +1,7 @@
 #include "engine/backend/cuda_draw.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "kernels/cuda/attention_map.h"
@@ -21,6 +22,41 @@ void CudaBackend::Drawing::cut(int length) {
   if (length < rect.first_query + rect.n_queries) {
     rect = {};
   }
+}
+
+std::optional<CudaBackend::WrittenPicture> CudaBackend::Drawing::take(const float* place,
+                                                                      bool still) {
+  const auto found = std::find_if(written.begin(), written.end(),
+                                  [place](const WrittenPicture& w) { return w.place == place; });
+  if (found == written.end()) {
+    return std::nullopt;
+  }
+  WrittenPicture known = *found;
+  written.erase(found);
+  return still ? std::optional(known) : std::nullopt;
+}
+
+int CudaBackend::Drawing::first_atlas_row(const WrittenPicture& last,
+                                          const DrawnFrame& frame) const {
+  const bool same = last.atlas_version == atlas_version && last.frame.bin == frame.bin &&
+                    last.frame.thumbnails.offset == frame.thumbnails.offset &&
+                    last.frame.thumbnails.width == frame.thumbnails.width &&
+                    last.frame.thumbnails.height == frame.thumbnails.height;
+  return same ? last.frame.n_tokens / frame.bin : 0;
+}
+
+int CudaBackend::Drawing::first_map_line(const WrittenPicture& last,
+                                         const DrawnFrame& frame) const {
+  const MapRect& was = last.frame.rect;
+  const MapRect& is = frame.rect;
+  const int seen = was.first_query + was.n_queries;
+  if (last.map_version != map_version || last.frame.map.offset != frame.map.offset ||
+      last.frame.map.width != frame.map.width || last.frame.map.height != frame.map.height ||
+      was.n_queries > is.n_queries) {
+    return 0;
+  }
+  // With more keys than before old queries may have new cells, unless those lie after them.
+  return is.n_keys > was.n_keys && was.first_key + was.n_keys < seen ? 0 : was.n_queries / is.bin;
 }
 
 bool CudaBackend::Drawing::knows(int first, int end) const {
@@ -117,7 +153,7 @@ AttentionMapStage CudaBackend::map_stage(const MapRect& rect, int first, float* 
   return stage;
 }
 
-Status CudaBackend::draw_atlas(const DrawnFrame& frame, float* out) {
+Status CudaBackend::draw_atlas(const DrawnFrame& frame, float* out, const WrittenPicture* before) {
   Drawing& d = *drawing_;
   const kernels::cuda::Launch on{d.stream.get(), on_.sm_count, false};
   const std::size_t codes = frame.thumbnails.floats();
@@ -125,24 +161,29 @@ Status CudaBackend::draw_atlas(const DrawnFrame& frame, float* out) {
     LS_CUDA(cudaMemsetAsync(d.atlas, 0, codes * sizeof(*d.atlas), d.stream.get()));
     d.atlas_tokens = 0;
     d.atlas_bin = frame.bin;
+    ++d.atlas_version;
   }
   const model::DecoderSpec& spec = model_->spec;
-  LS_CHECK(launch_atlas_add(on, {d.history, spec.n_layers, spec.n_heads, bins_, frame.bin,
-                                 d.atlas_tokens, frame.n_tokens, d.atlas}));
+  const kernels::cuda::AtlasStage stage{d.history, spec.n_layers,  spec.n_heads,   bins_,
+                                        frame.bin, d.atlas_tokens, frame.n_tokens, d.atlas};
+  LS_CHECK(launch_atlas_add(on, stage));
   d.atlas_tokens = frame.n_tokens;
-  return launch_atlas_values(on, d.atlas, codes, out + frame.thumbnails.offset);
+  const bool whole = before == nullptr || d.first_atlas_row(*before, frame) == 0;
+  const int first = whole ? 0 : d.first_atlas_row(*before, frame);
+  const int end = whole ? bins_ : (frame.n_tokens - 1) / frame.bin + 1;
+  return launch_atlas_values(on, stage, std::min(first, end), end, out + frame.thumbnails.offset);
 }
 
-Status CudaBackend::draw_map(const DrawnFrame& frame, float* out) {
+Status CudaBackend::draw_map(const DrawnFrame& frame, float* out, const WrittenPicture* before) {
   Drawing& d = *drawing_;
   const kernels::cuda::Launch on{d.stream.get(), on_.sm_count, false};
   // The same map with more tokens: only what is new is added, from the start of a line of cells.
-  MapRect before = d.rect;
-  const int seen = before.first_query + before.n_queries;
-  before.n_queries = frame.rect.n_queries;
-  before.n_keys = frame.rect.n_keys;
+  MapRect same = d.rect;
+  const int seen = same.first_query + same.n_queries;
+  same.n_queries = frame.rect.n_queries;
+  same.n_keys = frame.rect.n_keys;
   int first = frame.rect.first_query;
-  if (before == frame.rect && frame.rect.first_query + frame.rect.n_queries >= seen &&
+  if (same == frame.rect && frame.rect.first_query + frame.rect.n_queries >= seen &&
       frame.rect.n_keys >= d.rect.n_keys) {
     first += (seen - first) / frame.rect.bin * frame.rect.bin;
     // A narrower map would lack the new keys of old queries.
@@ -150,10 +191,16 @@ Status CudaBackend::draw_map(const DrawnFrame& frame, float* out) {
     first = wider && d.rect.first_key + d.rect.n_keys < seen ? frame.rect.first_query : first;
   } else {
     LS_CHECK(kernels::cuda::launch_map_clear(on, d.map, frame.map.floats()));
+    ++d.map_version;
   }
   d.rect = {};  // until all of it is enqueued
   LS_CHECK(kernels::cuda::launch_map_add(on, map_stage(frame.rect, first, d.map)));
-  LS_CHECK(kernels::cuda::launch_map_values(on, d.map, frame.map.floats(), out + frame.map.offset));
+  const int line = before == nullptr ? 0 : d.first_map_line(*before, frame);
+  const std::size_t skip = size(line) * size(frame.map.width);
+  const std::size_t end =
+      line == 0 ? frame.map.floats() : size(frame.rect.rows()) * size(frame.map.width);
+  LS_CHECK(kernels::cuda::launch_map_values(on, d.map + skip, end - std::min(skip, end),
+                                            out + frame.map.offset + skip));
   d.rect = frame.rect;
   return {};
 }
@@ -173,21 +220,27 @@ Status CudaBackend::draw_row(const DrawnFrame& frame, float* out) {
   return kernels::cuda::launch_map_values(on, d.row, frame.row.floats(), out + frame.row.offset);
 }
 
-/// Everything of `frame` into `out`, device memory.
-Status CudaBackend::enqueue_picture(const DrawnFrame& frame, float* out) {
+/// Everything of `frame` into `out`, device memory; `kept`: it holds what was written there last.
+Status CudaBackend::enqueue_picture(const DrawnFrame& frame, float* out, bool kept) {
   Drawing& d = *drawing_;
+  const std::optional<WrittenPicture> known = d.take(out, kept);
+  const WrittenPicture* before = known ? &*known : nullptr;
   if (steps_.empty()) {  // steps ahead are of no interest, and waiting for them would take long
     LS_CUDA(cudaEventRecord(d.before.get(), on_.stream));
     LS_CUDA(cudaStreamWaitEvent(d.stream.get(), d.before.get(), 0));
   }
   LS_CUDA(cudaEventRecord(d.begun.get(), d.stream.get()));
   if (!frame.thumbnails.empty()) {
-    LS_CHECK(draw_atlas(frame, out));
+    LS_CHECK(draw_atlas(frame, out, before));
   }
   if (!frame.map.empty()) {
-    LS_CHECK(draw_map(frame, out));
+    LS_CHECK(draw_map(frame, out, before));
   }
-  return frame.row.empty() ? Status{} : draw_row(frame, out);
+  if (!frame.row.empty()) {
+    LS_CHECK(draw_row(frame, out));
+  }
+  d.written.push_back({out, frame, d.atlas_version, d.map_version});
+  return {};
 }
 
 Result<bool> CudaBackend::draw(const DrawJob& job, DrawSink& sink,
@@ -220,7 +273,7 @@ Result<bool> CudaBackend::draw(const DrawJob& job, DrawSink& sink,
     LS_TRY(DrawnFrame frame, lay_out(job.request, kv_len_, spec.n_layers, spec.n_heads, bins_,
                                      std::min(place->floats, kDrawFloats)));
     frame.tag = job.tag;
-    LS_CHECK(enqueue_picture(frame, here ? place->data : d.cells));
+    LS_CHECK(enqueue_picture(frame, here ? place->data : d.cells, !here || place->kept));
     if (!here) {
       const std::size_t bytes = frame.floats() * sizeof(float);
       LS_CUDA(cudaMemcpyAsync(place->data, d.cells, bytes, cudaMemcpyDeviceToHost, d.stream.get()));

@@ -129,6 +129,7 @@ class DrawSink {
     int slot = -1;
     float* data = nullptr;
     std::size_t floats = 0;
+    bool kept = false;  ///< it still holds what was published there last
   };
   DrawSink() = default;
   virtual ~DrawSink() = default;

@@ -177,7 +177,7 @@ Status Renderer::record_interface(VkCommandBuffer commands, const TargetImage& i
                                   std::uint32_t slot) {
   const ImDrawData& data = *ImGui::GetDrawData();
   if (tiles_ != nullptr) {
-    LS_TRY(const bool fits, tiles_->upload(data, image.extent, slot));
+    LS_TRY(const bool fits, tiles_->upload(data, image, slot));
     if (fits) {
       tiles_->record(commands, image, slot, ImGui::GetStyle().Colors[ImGuiCol_WindowBg]);
       return {};

@@ -14,6 +14,7 @@ struct TargetImage {
   VkImage image = VK_NULL_HANDLE;
   VkImageView view = VK_NULL_HANDLE;
   VkExtent2D extent{};
+  bool storage = false;               ///< RGBA8, and shaders may write it
   VkSemaphore wait = VK_NULL_HANDLE;  ///< wait for it before drawing
   VkSemaphore done = VK_NULL_HANDLE;  ///< signal it when drawn
   VkImageLayout final_layout = VK_IMAGE_LAYOUT_UNDEFINED;

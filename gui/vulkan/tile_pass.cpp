@@ -139,18 +139,19 @@ Status TilePass::fit(VkExtent2D extent) {
   LS_TRY(canvas_, make_image(context_, memory_, extent, VK_FORMAT_R8G8B8A8_UNORM,
                              VK_IMAGE_USAGE_STORAGE_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT));
   extent_ = extent;
-  const VkDescriptorImageInfo image{VK_NULL_HANDLE, canvas_.view.get(), VK_IMAGE_LAYOUT_GENERAL};
-  for (const Slot& slot : slots_) {
-    VkWriteDescriptorSet write{};
-    write.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;
-    write.dstSet = slot.lists;
-    write.dstBinding = kLists;
-    write.descriptorCount = 1;
-    write.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_IMAGE;
-    write.pImageInfo = &image;
-    vkUpdateDescriptorSets(context_.device(), 1, &write, 0, nullptr);
-  }
   return {};
+}
+
+void TilePass::point_canvas(const Slot& slot, VkImageView view) const {
+  const VkDescriptorImageInfo image{VK_NULL_HANDLE, view, VK_IMAGE_LAYOUT_GENERAL};
+  VkWriteDescriptorSet write{};
+  write.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET;
+  write.dstSet = slot.lists;
+  write.dstBinding = kLists;
+  write.descriptorCount = 1;
+  write.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_IMAGE;
+  write.pImageInfo = &image;
+  vkUpdateDescriptorSets(context_.device(), 1, &write, 0, nullptr);
 }
 
 void TilePass::point_lists(const Slot& slot, const std::array<VkDeviceSize, 5>& ends) const {
@@ -187,14 +188,17 @@ void TilePass::point_textures(const Slot& slot) const {
   vkUpdateDescriptorSets(context_.device(), 0, nullptr, TileLists::kMostTextures, copies.data());
 }
 
-Result<bool> TilePass::upload(const ImDrawData& data, VkExtent2D extent, std::uint32_t slot) {
+Result<bool> TilePass::upload(const ImDrawData& data, const TargetImage& image,
+                              std::uint32_t slot) {
   const ImFontAtlas& fonts = *ImGui::GetIO().Fonts;
-  if (!lists_.build(data, {extent.width, extent.height}, fonts.TexRef.GetTexID(),
+  if (!lists_.build(data, {image.extent.width, image.extent.height}, fonts.TexRef.GetTexID(),
                     fonts.TexUvWhitePixel) ||
       lists_.textures().empty()) {
     return false;
   }
-  LS_CHECK(fit(extent));
+  if (!image.storage) {
+    LS_CHECK(fit(image.extent));
+  }
   const VkDeviceSize alignment =
       std::max<VkDeviceSize>(context_.limits().minStorageBufferOffsetAlignment, 16);
   const std::array<VkDeviceSize, kLists> bytes{
@@ -221,13 +225,15 @@ Result<bool> TilePass::upload(const ImDrawData& data, VkExtent2D extent, std::ui
   }
   point_lists(here, ends);
   point_textures(here);
+  point_canvas(here, image.storage ? image.view : canvas_.view.get());
   return true;
 }
 
 void TilePass::record(VkCommandBuffer commands, const TargetImage& image, std::uint32_t slot,
                       ImVec4 background) const {
   const Slot& here = slots_[slot];
-  image_barrier(commands, canvas_.image.get(), VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL,
+  VkImage drawn = image.storage ? image.image : canvas_.image.get();
+  image_barrier(commands, drawn, VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL,
                 VK_PIPELINE_STAGE_2_COPY_BIT, VK_ACCESS_2_NONE,
                 VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT);
   vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline_.get());
@@ -235,13 +241,23 @@ void TilePass::record(VkCommandBuffer commands, const TargetImage& image, std::u
   vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout_.get(), 0, 2,
                           sets.data(), 0, nullptr);
   const bool swap = format_ == VK_FORMAT_B8G8R8A8_UNORM;
-  const Push push{extent_.width, extent_.height, lists_.across(), pack(background), swap ? 1U : 0U};
+  const Push push{image.extent.width, image.extent.height, lists_.across(), pack(background),
+                  swap ? 1U : 0U};
   vkCmdPushConstants(commands, layout_.get(), VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(push), &push);
   vkCmdDispatch(commands, lists_.across(), lists_.down(), 1);
-  image_barrier(commands, canvas_.image.get(), VK_IMAGE_LAYOUT_GENERAL,
-                VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
-                VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT, VK_PIPELINE_STAGE_2_COPY_BIT,
-                VK_ACCESS_2_TRANSFER_READ_BIT);
+  const bool read = image.final_layout == VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL;
+  const VkPipelineStageFlags2 reader =
+      read ? VK_PIPELINE_STAGE_2_COPY_BIT : VK_PIPELINE_STAGE_2_NONE;
+  const VkAccessFlags2 reading = read ? VK_ACCESS_2_TRANSFER_READ_BIT : VK_ACCESS_2_NONE;
+  if (image.storage) {
+    image_barrier(commands, drawn, VK_IMAGE_LAYOUT_GENERAL, image.final_layout,
+                  VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT,
+                  reader, reading);
+    return;
+  }
+  image_barrier(commands, drawn, VK_IMAGE_LAYOUT_GENERAL, VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL,
+                VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT,
+                VK_PIPELINE_STAGE_2_COPY_BIT, VK_ACCESS_2_TRANSFER_READ_BIT);
   // The stage of a swapchain's semaphore is the one that writes the image.
   image_barrier(commands, image.image, VK_IMAGE_LAYOUT_UNDEFINED,
                 VK_IMAGE_LAYOUT_TRANSFER_DST_OPTIMAL, VK_PIPELINE_STAGE_2_COPY_BIT,
@@ -250,13 +266,10 @@ void TilePass::record(VkCommandBuffer commands, const TargetImage& image, std::u
   region.srcSubresource = {VK_IMAGE_ASPECT_COLOR_BIT, 0, 0, 1};
   region.dstSubresource = region.srcSubresource;
   region.extent = {extent_.width, extent_.height, 1};
-  vkCmdCopyImage(commands, canvas_.image.get(), VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL, image.image,
+  vkCmdCopyImage(commands, drawn, VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL, image.image,
                  VK_IMAGE_LAYOUT_TRANSFER_DST_OPTIMAL, 1, &region);
-  const bool read = image.final_layout == VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL;
   image_barrier(commands, image.image, VK_IMAGE_LAYOUT_TRANSFER_DST_OPTIMAL, image.final_layout,
-                VK_PIPELINE_STAGE_2_COPY_BIT, VK_ACCESS_2_TRANSFER_WRITE_BIT,
-                read ? VK_PIPELINE_STAGE_2_COPY_BIT : VK_PIPELINE_STAGE_2_NONE,
-                read ? VK_ACCESS_2_TRANSFER_READ_BIT : VK_ACCESS_2_NONE);
+                VK_PIPELINE_STAGE_2_COPY_BIT, VK_ACCESS_2_TRANSFER_WRITE_BIT, reader, reading);
 }
 
 }  // namespace layerscope::gui

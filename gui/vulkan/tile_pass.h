@@ -1,5 +1,6 @@
-// TilePass: draws Dear ImGui's triangles with a compute shader into an image of its own, which is
-// then copied to the target. Owned by the UI thread. tiles.comp says why.
+// TilePass: draws Dear ImGui's triangles with a compute shader, into the target where shaders may
+// write it, else into an image of its own that is then copied. Owned by the UI thread. tiles.comp
+// says why.
 #pragma once
 
 #include <imgui.h>
@@ -30,7 +31,7 @@ class TilePass {
 
   /// Sorts `data` and copies what the shader reads, for `slot`, which the device must have left.
   /// False: it has more textures than a frame may have; the graphics pipeline must draw it.
-  Result<bool> upload(const ImDrawData& data, VkExtent2D extent, std::uint32_t slot);
+  Result<bool> upload(const ImDrawData& data, const TargetImage& image, std::uint32_t slot);
   /// Draws what was uploaded for `slot` and leaves `image` in `final_layout`. The heatmaps' and
   /// glyphs' writes must be visible to compute shaders.
   void record(VkCommandBuffer commands, const TargetImage& image, std::uint32_t slot,
@@ -48,6 +49,7 @@ class TilePass {
   Status fit(VkExtent2D extent);
   void point_lists(const Slot& slot, const std::array<VkDeviceSize, 5>& ends) const;
   void point_textures(const Slot& slot) const;
+  void point_canvas(const Slot& slot, VkImageView view) const;
 
   const Context& context_;
   ImageMemory memory_;
