@@ -16,8 +16,9 @@ constexpr int kSettleFrames = 8;  ///< until thumbnails and maps show the last t
 
 Result<bool> Task::advance() {
   session::SessionLink& session = shell_.compared();  // another one once a recording is open
+  const bool idle = session.idle();  // first: an idle session's snapshot is its last
   const auto snapshot = session.snapshot();
-  const bool still = session.idle() && snapshot->state != session::State::kLoading;
+  const bool still = idle && snapshot->state != session::State::kLoading;
   if (!problem_.empty()) {
     return invalid_input(problem_);
   }
