@@ -1,6 +1,7 @@
 #include "gui/vulkan/interface_pass.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 
@@ -238,7 +239,7 @@ void InterfacePass::record(VkCommandBuffer commands, const ImDrawData& data,
         continue;  // no panel uses callbacks
       }
       vkCmdSetScissor(commands, 0, 1, &scissor);
-      auto set = reinterpret_cast<VkDescriptorSet>(command.GetTexID());
+      auto set = std::bit_cast<VkDescriptorSet>(command.GetTexID());
       if (set != bound) {
         vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_GRAPHICS, layout_.get(), 0, 1,
                                 &set, 0, nullptr);

@@ -1,6 +1,7 @@
 #include "gui/vulkan/tile_pass.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -180,7 +181,7 @@ void TilePass::point_textures(const Slot& slot) const {
   for (std::uint32_t i = 0; i < copies.size(); ++i) {
     copies[i].sType = VK_STRUCTURE_TYPE_COPY_DESCRIPTOR_SET;
     copies[i].srcSet =
-        reinterpret_cast<VkDescriptorSet>(textures[std::min<std::size_t>(i, textures.size() - 1)]);
+        std::bit_cast<VkDescriptorSet>(textures[std::min<std::size_t>(i, textures.size() - 1)]);
     copies[i].dstSet = slot.textures;
     copies[i].dstArrayElement = i;
     copies[i].descriptorCount = 1;
