@@ -143,6 +143,8 @@ class Backend {
   virtual Result<bool> draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop);
   /// Bytes that went to the host only to be drawn, since the beginning.
   [[nodiscard]] virtual std::uint64_t drawn_bytes_to_host() const { return 0; }
+  /// What the pictures that are finished took on the GPU, beside the steps.
+  [[nodiscard]] virtual DrawCost draw_cost() const { return {}; }
 
   /// Memory for captured rows, where the backend keeps them; 0 when they go to the host.
   [[nodiscard]] virtual std::uint64_t row_capacity() const { return 0; }

@@ -143,6 +143,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] bool draws() const override;
   Result<bool> draw(const DrawJob& job, DrawSink& sink, const std::stop_token& stop) override;
   [[nodiscard]] std::uint64_t drawn_bytes_to_host() const override;
+  [[nodiscard]] DrawCost draw_cost() const override;
   [[nodiscard]] std::uint64_t row_capacity() const override { return arena_->bytes(); }
   [[nodiscard]] std::uint64_t row_bytes(int position) const override;
   [[nodiscard]] int kv_len() const override { return kv_len_; }
@@ -268,15 +269,16 @@ class CudaBackend final : public Backend {
 
   // cuda_draw.cpp
   struct Drawing;
+  struct WrittenPicture;
   Status start_drawing();
   Status note_kept(bool kept, int position, int n);
   void cut_drawing(int length);
   [[nodiscard]] kernels::cuda::AttentionMapStage map_stage(const MapRect& rect, int first,
                                                            float* cells) const;
-  Status draw_atlas(const DrawnFrame& frame, float* out);
-  Status draw_map(const DrawnFrame& frame, float* out);
+  Status draw_atlas(const DrawnFrame& frame, float* out, const WrittenPicture* before);
+  Status draw_map(const DrawnFrame& frame, float* out, const WrittenPicture* before);
   Status draw_row(const DrawnFrame& frame, float* out);
-  Status enqueue_picture(const DrawnFrame& frame, float* out);
+  Status enqueue_picture(const DrawnFrame& frame, float* out, bool kept);
 
   // cuda_draw_stats.cpp
   void place_stats(Planner& planner, kernels::cuda::StatsHistory& history) const;

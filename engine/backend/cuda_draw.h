@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/backend/cuda_backend.h"
@@ -13,10 +14,18 @@
 
 namespace layerscope::backend::cuda {
 
+/// A picture that a place holds: only what has changed since is written there.
+struct CudaBackend::WrittenPicture {
+  const float* place = nullptr;
+  DrawnFrame frame;
+  std::uint64_t atlas_version = 0, map_version = 0;
+};
+
 struct CudaBackend::Drawing {
   Stream stream;
   Event before;  ///< what the main stream had done when the picture was begun
-  Event done;    ///< the picture
+  Event begun;   ///< the picture: this and `done` keep the time
+  Event done;
   DeviceBuffer memory;
   kernels::cuda::DrawHistory history;  ///< of [context] positions
   std::uint16_t* atlas = nullptr;      ///< [layers · bins][heads · bins]
@@ -33,8 +42,19 @@ struct CudaBackend::Drawing {
   int atlas_tokens = 0;                   ///< taken in
   int atlas_bin = 1;
   MapRect rect;  ///< what `map` holds
+  /// Raised when the codes begin anew.
+  std::uint64_t atlas_version = 0, map_version = 0;
+  std::vector<WrittenPicture> written;  ///< one per place
   std::uint64_t bytes_to_host = 0;
+  DrawCost cost;
+  bool timed = false;  ///< the time between `begun` and `done` is to be added
 
+  /// Takes out what `place` holds, if it does `still`; nothing: all of it has to be written.
+  std::optional<WrittenPicture> take(const float* place, bool still);
+  /// First row of cells of each head that `last` lacks.
+  [[nodiscard]] int first_atlas_row(const WrittenPicture& last, const DrawnFrame& frame) const;
+  /// First line of the map's grid that `last` lacks.
+  [[nodiscard]] int first_map_line(const WrittenPicture& last, const DrawnFrame& frame) const;
   /// Positions ≥ length change.
   void cut(int length);
   /// Whether the log-sum-exps of positions [first, end) are in the history.

@@ -77,9 +77,10 @@ struct EventDeleter {
 };
 using Event = std::unique_ptr<CUevent_st, EventDeleter>;
 
-inline Result<Event> create_event() {
+/// `timed`: cudaEventElapsedTime may be asked.
+inline Result<Event> create_event(bool timed = false) {
   cudaEvent_t event = nullptr;
-  LS_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  LS_CUDA(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming));
   return Event(event);
 }
 

@@ -113,12 +113,19 @@ struct DrawShape {
 Result<DrawnFrame> lay_out(const DrawRequest& request, int n_tokens, const DrawShape& shape,
                            std::size_t room);
 
+/// Since the beginning.
+struct DrawCost {
+  std::uint64_t pictures = 0;  ///< whose time is known
+  double gpu_ms = 0.0;         ///< from each one's first kernel to its last, other work included
+};
+
 class DrawSink {
  public:
   struct Place {
     int slot = -1;
     float* data = nullptr;
     std::size_t floats = 0;
+    bool kept = false;  ///< it still holds what was published there last
   };
   DrawSink() = default;
   virtual ~DrawSink() = default;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/backend/draw.h"
 #include "engine/base/result.h"
 #include "engine/capture/cache_stats.h"
 #include "engine/capture/frame.h"
@@ -203,6 +204,7 @@ struct Snapshot {
 
   std::string draw_error;                 ///< why there are none at present; empty when there are
   std::uint64_t drawn_bytes_to_host = 0;  ///< copied to the host only to be drawn
+  backend::DrawCost draw_cost;            ///< time of the pictures on the GPU
   std::uint64_t pictures = 0;             ///< published
 
   std::shared_ptr<const RecordingInfo> recording;  ///< null: a model runs

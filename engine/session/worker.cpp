@@ -200,6 +200,7 @@ void Session::Worker::publish() {
   if (generator_ != nullptr) {
     state_.draws = generator_->backend().draws();
     state_.drawn_bytes_to_host = generator_->backend().drawn_bytes_to_host();
+    state_.draw_cost = generator_->backend().draw_cost();
   }
   auto snapshot = std::make_shared<const Snapshot>(state_);
   {

@@ -109,9 +109,8 @@ class Application {
   int export_in_ = 0;
   double draw_until_ = 1.0;  ///< seconds since the start
   double last_frame_ = kFrameSeconds;
-  FrameTimes times_;
+  FrameCosts costs_;
   double measured_from_ = 0.0;  ///< seconds since the start
-  FrameTimes own_times_;        ///< of them, processor time of this thread
   Platform::Events events_;     ///< since the last look at them
   std::unique_ptr<InputProbe> probe_;
   std::vector<InputProbe::Clock::time_point> answering_;  ///< by the frame in hand
@@ -172,6 +171,10 @@ Status Application::start_graphics(const StoredState& stored) {
   graphics.validation = options_.validation;
   graphics.refused = options_.no_interop ? "--no-interop was given" : "";
   graphics.rehearsals = options_.lose_device;
+  graphics.measure = options_.unattended();
+  graphics.with = options_.draw_with == "tiles"    ? DrawWith::kTiles
+                  : options_.draw_with == "raster" ? DrawWith::kRaster
+                                                   : DrawWith::kAuto;
   if (options_.offscreen) {
     platform_ = make_headless_platform(platform);
   } else {
@@ -307,13 +310,14 @@ Status Application::start_script() {
   host.measure = [this](const std::string& name) {
     if (name == "start") {
       answers_.clear();
-      times_.clear();
-      own_times_.clear();
+      costs_.clear();
       measured_from_ = now();
     } else {
       const double seconds = std::max(now() - measured_from_, 1e-9);
-      fmt::print("{}: {}; {:.1f} frames/s\n  this thread alone: {}\n", name, times_.text(),
-                 static_cast<double>(times_.count()) / seconds, own_times_.text());
+      fmt::print(
+          "{}: {}; {:.1f} frames/s\n  this thread alone: {}\n  device: heatmaps {}, interface {}\n",
+          name, costs_.whole.text(), static_cast<double>(costs_.whole.count()) / seconds,
+          costs_.own.text(), costs_.colouring.short_text(), costs_.interface.short_text());
       if (answers_.count() > 0) {
         fmt::print("  input answered: {} events, {}\n", answers_.count(), answers_.percentiles());
       }
@@ -407,8 +411,14 @@ Status Application::frame() {
     platform_->wait(kProgressWait);  // minimised or just resized
   }
   last_frame_ = std::chrono::duration<double>(Clock::now() - started).count();
-  times_.add(last_frame_);
-  own_times_.add(thread_seconds() - own_started);
+  if (task_ == nullptr || task_->generating()) {
+    costs_.whole.add(last_frame_);
+    costs_.own.add(thread_seconds() - own_started);
+    if (const auto& gpu = graphics_->renderer().gpu_times()) {
+      costs_.colouring.add(gpu->colouring * 1e-3);
+      costs_.interface.add(gpu->interface * 1e-3);
+    }
+  }
   ShellRequests requests = shell_->after_frame();
   follow_requests(requests);
   quit_ = quit_ || requests.quit;
@@ -590,7 +600,7 @@ Status Application::finish() {
     LS_CHECK(screenshot(path));
     if (options_.exit_after >= 0) {
       std::error_code failed;
-      fmt::print("{}picture  {}\n", task_->report(),
+      fmt::print("{}picture  {}\n", task_->report(costs_),
                  std::filesystem::absolute(path, failed).string());
     } else {
       fmt::print("{}\n", path);

@@ -45,6 +45,17 @@ double rest_after_frame(double spent, double frames_per_s, bool shared) {
   return std::max({0.0, even, shared ? std::min(spent, kLongest) : 0.0});
 }
 
+std::string FrameTimes::short_text() const {
+  return fmt::format("{:.2f}/{:.2f} ms", percentile(50), percentile(95));
+}
+
+void FrameCosts::clear() {
+  whole.clear();
+  own.clear();
+  colouring.clear();
+  interface.clear();
+}
+
 double thread_seconds() {
 #ifdef CLOCK_THREAD_CPUTIME_ID
   timespec now{};

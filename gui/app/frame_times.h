@@ -24,10 +24,21 @@ class FrameTimes {
   [[nodiscard]] std::string percentiles() const;
   /// "312 frames: p50 4.1 ms, p95 7.9 ms, p99 12.0 ms, slowest 15.2 ms"
   [[nodiscard]] std::string text() const;
+  /// "0.21/0.35 ms": p50 and p95.
+  [[nodiscard]] std::string short_text() const;
 
  private:
   std::vector<float> ms_;
   std::size_t next_ = 0;  ///< overwritten next, once full
+};
+
+/// What drawing costs, per frame.
+struct FrameCosts {
+  FrameTimes whole;      ///< from a frame's beginning until its commands are handed over
+  FrameTimes own;        ///< of it, processor time of the UI thread
+  FrameTimes colouring;  ///< on the device: heatmaps
+  FrameTimes interface;  ///< on the device: everything else
+  void clear();
 };
 
 /// Seconds to rest after a frame that took `spent` seconds, so that at most `frames_per_s` are

@@ -51,7 +51,8 @@ Status Graphics::make(Platform& platform) {
   } else {
     LS_TRY(target_, WindowTarget::create(*context_, platform.window()));
   }
-  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet"));
+  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet", options_.with));
+  renderer_->measure(options_.measure);
   pictures_ = std::make_unique<Pictures>(*context_, *renderer_, options_.refused);
   return {};
 }

@@ -24,6 +24,8 @@ struct GraphicsOptions {
   bool offscreen = false;  ///< into an image of width × height; else into the platform's window
   std::uint32_t width = 0, height = 0;
   bool validation = false;
+  bool measure = false;  ///< what each frame takes on the device
+  DrawWith with = DrawWith::kAuto;
   std::string refused;  ///< why nothing may be shared with CUDA; empty: share where possible
   /// Losses to rehearse: the first with the first device, the next with the one after it.
   std::vector<LossPlan> rehearsals;

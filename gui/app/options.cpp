@@ -100,8 +100,17 @@ Result<std::optional<Options>> parse_options(int argc, const char* const* argv) 
   app.add_option("--screenshot", options.screenshot, "PNG to save before leaving");
   app.add_option("--exit-after", options.exit_after, "generate N tokens, say how it went, leave")
       ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--rounds", options.rounds,
+                 "with --exit-after: so many times from the prompt on, past ends of text; the "
+                 "speed is that of all")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   app.add_option("--frames-per-s", options.frames_per_s, "draw at most so many frames a second")
       ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--draw-with", options.draw_with,
+                 "what draws the window: tiles (compute shaders), raster or auto")
+      ->check(CLI::IsMember({"auto", "tiles", "raster"}))
       ->capture_default_str();
   app.add_flag("--no-interop", options.no_interop, "copy data to the graphics device by staging");
   app.add_flag("--validation", options.validation, "run Vulkan's validation layer");

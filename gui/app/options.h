@@ -32,8 +32,10 @@ struct Options {
   double script_timeout = 20.0;
   std::string screenshot;
   int exit_after = -1;  ///< tokens; −1: not given
+  int rounds = 1;       ///< of generating, each from the prompt on
   bool no_interop = false;
-  int frames_per_s = 60;  ///< drawn at most
+  int frames_per_s = 60;           ///< drawn at most
+  std::string draw_with = "auto";  ///< auto, tiles or raster
   bool validation = false;
   bool settings = false;  ///< read and write the user's settings in a headless or scripted run too
   float scale = 0.0F;     ///< 0: what the display says

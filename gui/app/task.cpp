@@ -17,8 +17,9 @@ constexpr int kSettleFrames = 8;  ///< until thumbnails and maps show the last t
 
 Result<bool> Task::advance() {
   session::SessionLink& session = shell_.compared();  // another one once a recording is open
+  const bool idle = session.idle();  // first: an idle session's snapshot is its last
   const auto snapshot = session.snapshot();
-  const bool still = session.idle() && snapshot->state != session::State::kLoading;
+  const bool still = idle && snapshot->state != session::State::kLoading;
   if (!problem_.empty()) {
     return invalid_input(problem_);
   }
@@ -34,26 +35,32 @@ Result<bool> Task::advance() {
       }
       if (options_.exit_after >= 0 && recorded) {
         session.send(session::Run{options_.exit_after});
-      } else if (options_.exit_after >= 0) {
+      } else if (options_.exit_after >= 0 && rounds_ == 0) {
         if (shell_.prompt_waiting() || snapshot->prompt_ids.empty()) {
           return false;  // the shell sends the prompt one frame after the model has come
         }
-        if (options_.exit_after > 0) {
+        if (options_.exit_after > 0 && options_.rounds == 1) {
           session.send(session::Run{options_.exit_after});
         } else {
-          session.send(session::Step{0});
+          session.send(session::Step{options_.exit_after});  // past the end of a text
         }
       }
       phase_ = Phase::kGenerating;
       return false;
     }
     case Phase::kGenerating:
-      if (snapshot->state == session::State::kRunning) {
-        last_ = std::chrono::steady_clock::now();
-        first_ = drawn_++ == 0 ? last_ : first_;
+      generating_ = snapshot->state == session::State::kRunning;
+      if (generating_) {
+        const auto now = std::chrono::steady_clock::now();
+        if (last_) {
+          drawing_seconds_ += std::chrono::duration<double>(now - *last_).count();
+          ++intervals_;
+        }
+        last_ = now;
+        ++drawn_;
       }
       if (still && shell_.ui().snapshot->version == snapshot->version) {
-        phase_ = Phase::kDrawing;
+        end_round(*snapshot);
       }
       return false;
     case Phase::kDrawing:
@@ -67,7 +74,23 @@ Result<bool> Task::advance() {
   return true;
 }
 
-std::string Task::report() const {
+/// Counts what was generated, then once more from the prompt on or on to the last picture.
+void Task::end_round(const session::Snapshot& snapshot) {
+  tokens_ += snapshot.n_generated;
+  if (snapshot.timing.decode_tok_s > 0.0) {
+    seconds_ += snapshot.n_generated / snapshot.timing.decode_tok_s;
+  }
+  last_.reset();
+  if (++rounds_ < options_.rounds) {
+    session::SessionLink& session = shell_.compared();
+    session.send(session::SetTokens{snapshot.prompt_ids});
+    session.send(session::Step{options_.exit_after});
+  } else {
+    phase_ = Phase::kDrawing;
+  }
+}
+
+std::string Task::report(const FrameCosts& costs) const {
   const auto snapshot = shell_.compared().snapshot();
   const session::ModelInfo unknown;  // a foreign recording may name no model
   const session::ModelInfo& model = snapshot->model != nullptr ? *snapshot->model : unknown;
@@ -83,15 +106,16 @@ std::string Task::report() const {
       "model    {} ({}, {} parameters, {})\n"
       "backend  {}: {}\n"
       "prompt   {} tokens, {:.1f} tok/s\n"
-      "output   {} tokens ({}), {:.1f} tok/s\n"
+      "output   {} tokens ({}){}, {:.1f} tok/s\n"
       "drawing  {}: {}\n"
       "frames   {}\n"
       "memory   {}\n",
       utf8_sanitize(bytes), model.name, model.architecture, view::count_text(model.n_params),
       model.quantization, snapshot->backend_text, snapshot->backend_reason, snapshot->n_prompt(),
-      timing.prefill_tok_s, snapshot->n_generated, session::stop_reason_name(snapshot->stop_reason),
-      timing.decode_tok_s, shell_.ui().heatmaps->path_text(), shell_.ui().heatmaps->path_reason(),
-      frames_text(), memory_text());
+      timing.prefill_tok_s, tokens_, session::stop_reason_name(snapshot->stop_reason),
+      rounds_ > 1 ? fmt::format(" in {} rounds", rounds_) : "",
+      seconds_ > 0.0 ? tokens_ / seconds_ : 0.0, shell_.ui().heatmaps->path_text(),
+      shell_.ui().heatmaps->path_reason(), frames_text(costs), memory_text());
 }
 
 /// "812 MiB weights and caches · history 24 MiB of 5.9 GiB"
@@ -101,16 +125,22 @@ std::string Task::memory_text() const {
                      view::history_line(*snapshot));
 }
 
-/// "312 while generating, 60.0 a second · 0 pictures dropped · 0 bytes a token copied to be drawn"
-std::string Task::frames_text() const {
+/// "312 while generating, 60.0 a second · 0 pictures dropped · 0 bytes a token copied to be drawn",
+/// then what a frame costs.
+std::string Task::frames_text(const FrameCosts& costs) const {
   const auto snapshot = shell_.compared().snapshot();
-  const double seconds = std::chrono::duration<double>(last_ - first_).count();
+  const backend::DrawCost& drawn = snapshot->draw_cost;
   return fmt::format(
       "{} while generating, {:.1f} a second · {} pictures dropped · {:.0f} bytes a token copied to "
-      "the host to be drawn",
-      drawn_, drawn_ > 1 && seconds > 0.0 ? (drawn_ - 1) / seconds : 0.0,
+      "the host to be drawn\n"
+      "a frame  p50/p95: {} of the window's thread · device: heatmaps {}, interface {} · {} "
+      "pictures of {:.3f} ms on the computing GPU",
+      drawn_, drawing_seconds_ > 0.0 ? intervals_ / drawing_seconds_ : 0.0,
       shell_.ui().frames_dropped,
-      static_cast<double>(snapshot->drawn_bytes_to_host) / std::max(snapshot->n_frames, 1));
+      static_cast<double>(snapshot->drawn_bytes_to_host) / std::max(snapshot->n_frames, 1),
+      costs.own.short_text(), costs.colouring.short_text(), costs.interface.short_text(),
+      drawn.pictures,
+      drawn.pictures > 0 ? drawn.gpu_ms / static_cast<double>(drawn.pictures) : 0.0);
 }
 
 }  // namespace layerscope::gui

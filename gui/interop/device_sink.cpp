@@ -28,11 +28,13 @@ std::optional<backend::DrawSink::Place> DeviceSink::acquire() {
     return std::nullopt;
   }
   SharedBuffer& buffer = *slots_[static_cast<std::size_t>(*slot)];
-  return Place{*slot, static_cast<float*>(buffer.device_pointer()), buffer.size() / sizeof(float)};
+  return Place{*slot, static_cast<float*>(buffer.device_pointer()), buffer.size() / sizeof(float),
+               kept_[static_cast<std::size_t>(*slot)]};
 }
 
 // Published before it is signalled: the window takes it only when the value is reached.
 Status DeviceSink::publish(const Place& place, void* stream, const backend::DrawnFrame& frame) {
+  kept_[static_cast<std::size_t>(place.slot)] = true;
   return timeline_->signal(stream, ring_.publish(place.slot, frame));
 }
 

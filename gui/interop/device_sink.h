@@ -23,7 +23,10 @@ class DeviceSink final : public PictureSource {
   [[nodiscard]] int device() const override { return cuda_device_; }
   std::optional<Place> acquire() override;
   Status publish(const Place& place, void* stream, const backend::DrawnFrame& frame) override;
-  void abandon(const Place& place) override { ring_.abandon(place.slot); }
+  void abandon(const Place& place) override {
+    kept_[static_cast<std::size_t>(place.slot)] = false;
+    ring_.abandon(place.slot);
+  }
   [[nodiscard]] std::uint64_t dropped() const override { return ring_.dropped(); }
   std::optional<Picture> take(std::uint64_t finished) override;
   void used_by(std::uint64_t frame) override { ring_.used_by(frame); }
@@ -43,6 +46,7 @@ class DeviceSink final : public PictureSource {
   std::array<std::unique_ptr<SharedBuffer>, SlotRing::kSlots> slots_;
   std::unique_ptr<SharedTimeline> timeline_;
   PictureRing ring_;
+  std::array<bool, SlotRing::kSlots> kept_{};  ///< worker: slots that hold a picture
   bool blind_ = false;
 };
 

@@ -1,6 +1,7 @@
 #include "gui/panels/inspect.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "gui/panels/actions.h"
 
@@ -10,6 +11,11 @@ namespace {
 constexpr double kWhileRunning = 0.3;  ///< seconds between two requests, at least
 /// Looking at the newest token takes at most this share of a run.
 constexpr double kMostShare = 1.0 / 300.0;
+
+/// Frames of a run without a window count as 1/60 s each, however many there are.
+double real_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// Seconds between two requests while tokens come: more where an answer is dear. A token that was
 /// picked is asked for at once, for that happens once.
@@ -39,7 +45,7 @@ WantedDetail want_detail(Ui& ui, bool lens) {
     return result;
   }
   DetailRequest& asked = ui.detail_request;
-  const double now = ImGui::GetTime();
+  const double now = real_seconds();
   const bool waiting = asked.serial == frame->serial && (asked.lens || !lens);
   const bool soon = is_busy(ui) && now - asked.at < spacing(ui, detail);
   if (!waiting && !soon) {

@@ -115,7 +115,7 @@ struct FaultRequest {
 struct DetailRequest {
   std::uint64_t serial = 0;  ///< of the frame last asked for
   bool lens = false;
-  double at = -1.0;  ///< ImGui time then
+  double at = -1.0;  ///< seconds of the steady clock then
 };
 
 /// Parts of a map that panels asked the worker to bring to the host, by InspectAttention::use.

@@ -395,6 +395,14 @@ Result<Buffer> Context::make_buffer(VkDeviceSize size, VkBufferUsageFlags usage,
   return result;
 }
 
+Result<Buffer> Context::make_upload_buffer(VkDeviceSize size, VkBufferUsageFlags usage) const {
+  constexpr VkMemoryPropertyFlags kHost =
+      VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  // The window of older GPUs is small and may be full.
+  auto near = make_buffer(size, usage, kHost | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+  return near.ok() ? std::move(near) : make_buffer(size, usage, kHost);
+}
+
 void Context::wait_idle() const {
   const VkResult result = vkDeviceWaitIdle(device_);  // also when lost by rehearsal: it still works
   if (result == VK_ERROR_DEVICE_LOST) {

@@ -94,6 +94,10 @@ class Context {
   /// A buffer with its own memory, mapped when `flags` include host-visible.
   [[nodiscard]] Result<Buffer> make_buffer(VkDeviceSize size, VkBufferUsageFlags usage,
                                            VkMemoryPropertyFlags flags) const;
+  /// A mapped buffer that the host writes and the device reads: in device memory where the host
+  /// sees all or a window of that, else in host memory.
+  [[nodiscard]] Result<Buffer> make_upload_buffer(VkDeviceSize size,
+                                                  VkBufferUsageFlags usage) const;
   /// Device-local, exportable, with an allocation of its own. Error (kDevice): `exports` is false.
   [[nodiscard]] Result<ExportedBuffer> make_exported_buffer(VkDeviceSize size,
                                                             VkBufferUsageFlags usage) const;

@@ -52,6 +52,7 @@ using UniqueDescriptorSetLayout = Unique<VkDescriptorSetLayout, vkDestroyDescrip
 using UniquePipelineLayout = Unique<VkPipelineLayout, vkDestroyPipelineLayout>;
 using UniquePipeline = Unique<VkPipeline, vkDestroyPipeline>;
 using UniqueShaderModule = Unique<VkShaderModule, vkDestroyShaderModule>;
+using UniqueQueryPool = Unique<VkQueryPool, vkDestroyQueryPool>;
 using UniqueSwapchain = Unique<VkSwapchainKHR, vkDestroySwapchainKHR>;
 
 }  // namespace layerscope::gui

@@ -279,10 +279,8 @@ Result<VulkanHeatmaps::Chunk*> VulkanHeatmaps::staging(VkDeviceSize bytes) {
     return device_error("the staging buffer of one frame is full");
   }
   Chunk chunk;
-  LS_TRY(chunk.buffer,
-         context_.make_buffer(
-             std::max(bytes, kChunkBytes), VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
-             VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT));
+  LS_TRY(chunk.buffer, context_.make_upload_buffer(std::max(bytes, kChunkBytes),
+                                                   VK_BUFFER_USAGE_STORAGE_BUFFER_BIT));
   LS_TRY(chunk.input, allocate_set(input_layout_.get()));
   point_at(chunk.input, chunk.buffer.buffer.get(), chunk.buffer.size);
   chunks.push_back(std::move(chunk));
@@ -400,13 +398,24 @@ void VulkanHeatmaps::record(VkCommandBuffer commands) {
   if (jobs_.empty()) {
     return;
   }
+  // All images at once: a barrier for each would let the device run empty between two of them.
+  std::vector<VkImageMemoryBarrier2> before;
+  std::vector<VkImageMemoryBarrier2> after;
+  for (const Job& job : jobs_) {
+    constexpr VkPipelineStageFlags2 kReaders =
+        VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT | VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT;
+    before.push_back(image_transition(
+        job.image, VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL, kReaders, VK_ACCESS_2_NONE,
+        VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT));
+    after.push_back(image_transition(
+        job.image, VK_IMAGE_LAYOUT_GENERAL, VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL,
+        VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT, kReaders,
+        VK_ACCESS_2_SHADER_SAMPLED_READ_BIT));
+  }
+  image_barriers(commands, before);
   for (const Job& job : jobs_) {
     vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE,
                       pipelines_[static_cast<std::size_t>(job.shader)].get());
-    image_barrier(commands, job.image, VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL,
-                  VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT | VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
-                  VK_ACCESS_2_NONE, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
-                  VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT);
     const std::array<VkDescriptorSet, 2> sets{job.input, job.output};
     vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout_.get(), 0, 2,
                             sets.data(), 0, nullptr);
@@ -414,11 +423,8 @@ void VulkanHeatmaps::record(VkCommandBuffer commands) {
                        &job.push);
     vkCmdDispatch(commands, (static_cast<std::uint32_t>(job.push.width) + kGroup - 1) / kGroup,
                   (static_cast<std::uint32_t>(job.push.height) + kGroup - 1) / kGroup, 1);
-    image_barrier(commands, job.image, VK_IMAGE_LAYOUT_GENERAL,
-                  VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
-                  VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT, VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT,
-                  VK_ACCESS_2_SHADER_SAMPLED_READ_BIT);
   }
+  image_barriers(commands, after);
   jobs_.clear();
 }
 

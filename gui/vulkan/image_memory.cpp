@@ -150,9 +150,11 @@ void destroy_image(ImageMemory& memory, PooledImage& image) {
   }
 }
 
-void image_barrier(VkCommandBuffer commands, VkImage image, VkImageLayout from, VkImageLayout to,
-                   VkPipelineStageFlags2 source_stage, VkAccessFlags2 source_access,
-                   VkPipelineStageFlags2 target_stage, VkAccessFlags2 target_access) {
+VkImageMemoryBarrier2 image_transition(VkImage image, VkImageLayout from, VkImageLayout to,
+                                       VkPipelineStageFlags2 source_stage,
+                                       VkAccessFlags2 source_access,
+                                       VkPipelineStageFlags2 target_stage,
+                                       VkAccessFlags2 target_access) {
   VkImageMemoryBarrier2 barrier{};
   barrier.sType = VK_STRUCTURE_TYPE_IMAGE_MEMORY_BARRIER_2;
   barrier.srcStageMask = source_stage;
@@ -165,11 +167,23 @@ void image_barrier(VkCommandBuffer commands, VkImage image, VkImageLayout from, 
   barrier.dstQueueFamilyIndex = VK_QUEUE_FAMILY_IGNORED;
   barrier.image = image;
   barrier.subresourceRange = {VK_IMAGE_ASPECT_COLOR_BIT, 0, 1, 0, 1};
+  return barrier;
+}
+
+void image_barriers(VkCommandBuffer commands, std::span<const VkImageMemoryBarrier2> barriers) {
   VkDependencyInfo dependency{};
   dependency.sType = VK_STRUCTURE_TYPE_DEPENDENCY_INFO;
-  dependency.imageMemoryBarrierCount = 1;
-  dependency.pImageMemoryBarriers = &barrier;
+  dependency.imageMemoryBarrierCount = static_cast<std::uint32_t>(barriers.size());
+  dependency.pImageMemoryBarriers = barriers.data();
   vkCmdPipelineBarrier2(commands, &dependency);
+}
+
+void image_barrier(VkCommandBuffer commands, VkImage image, VkImageLayout from, VkImageLayout to,
+                   VkPipelineStageFlags2 source_stage, VkAccessFlags2 source_access,
+                   VkPipelineStageFlags2 target_stage, VkAccessFlags2 target_access) {
+  const VkImageMemoryBarrier2 barrier =
+      image_transition(image, from, to, source_stage, source_access, target_stage, target_access);
+  image_barriers(commands, {&barrier, 1});
 }
 
 }  // namespace layerscope::gui

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "gui/vulkan/context.h"
@@ -57,7 +58,14 @@ Result<PooledImage> make_image(const Context& context, ImageMemory& memory, VkEx
 /// Destroys the image and gives its memory back.
 void destroy_image(ImageMemory& memory, PooledImage& image);
 
-/// Records a layout transition of a colour image.
+/// A layout transition of a colour image, to be recorded by `image_barriers`.
+VkImageMemoryBarrier2 image_transition(VkImage image, VkImageLayout from, VkImageLayout to,
+                                       VkPipelineStageFlags2 source_stage,
+                                       VkAccessFlags2 source_access,
+                                       VkPipelineStageFlags2 target_stage,
+                                       VkAccessFlags2 target_access);
+void image_barriers(VkCommandBuffer commands, std::span<const VkImageMemoryBarrier2> barriers);
+/// One of them.
 void image_barrier(VkCommandBuffer commands, VkImage image, VkImageLayout from, VkImageLayout to,
                    VkPipelineStageFlags2 source_stage, VkAccessFlags2 source_access,
                    VkPipelineStageFlags2 target_stage, VkAccessFlags2 target_access);

@@ -25,8 +25,12 @@ Status OffscreenTarget::resize(VkExtent2D extent) {
   }
   context_.wait_idle();
   destroy_image(memory_, image_);
-  LS_TRY(image_, make_image(context_, memory_, extent, format_,
-                            VK_IMAGE_USAGE_COLOR_ATTACHMENT_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT));
+  VkImageUsageFlags usage = VK_IMAGE_USAGE_COLOR_ATTACHMENT_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT |
+                            VK_IMAGE_USAGE_TRANSFER_DST_BIT;
+  if (format_ == VK_FORMAT_R8G8B8A8_UNORM) {  // which every device lets shaders write
+    usage |= VK_IMAGE_USAGE_STORAGE_BIT;
+  }
+  LS_TRY(image_, make_image(context_, memory_, extent, format_, usage));
   extent_ = extent;
   return {};
 }
@@ -37,6 +41,7 @@ Result<TargetImage> OffscreenTarget::acquire(std::uint32_t /*slot*/) {
   target.image = image_.image.get();
   target.view = image_.view.get();
   target.extent = extent_;
+  target.storage = format_ == VK_FORMAT_R8G8B8A8_UNORM;
   target.final_layout = VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL;
   return target;
 }

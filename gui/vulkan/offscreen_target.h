@@ -20,6 +20,7 @@ class OffscreenTarget : public RenderTarget {
 
   [[nodiscard]] VkFormat format() const override { return format_; }
   [[nodiscard]] VkExtent2D extent() const override { return extent_; }
+  [[nodiscard]] bool takes_copies() const override { return true; }
   Result<TargetImage> acquire(std::uint32_t slot) override;
   Status present() override { return {}; }
 

@@ -11,9 +11,10 @@
 namespace layerscope::gui {
 
 Result<std::unique_ptr<Renderer>> Renderer::create(const Context& context, RenderTarget& target,
-                                                   std::string reason) {
+                                                   std::string reason, DrawWith with) {
   std::unique_ptr<Renderer> renderer(new Renderer(context, target));
   LS_CHECK(renderer->create_objects());
+  LS_CHECK(renderer->choose(with));
   LS_CHECK(renderer->start_imgui());
   LS_TRY(renderer->heatmaps_, VulkanHeatmaps::create(context, std::move(reason)));
   return renderer;
@@ -51,6 +52,20 @@ Status Renderer::create_objects() {
   VkSemaphore semaphore = VK_NULL_HANDLE;
   LS_VK(vkCreateSemaphore(context_.device(), &info, nullptr, &semaphore));
   timeline_ = UniqueSemaphore(context_.device(), semaphore);
+  format_ = target_.format();
+  LS_TRY(interface_, InterfacePass::create(context_, format_));
+  LS_TRY(timer_, GpuTimer::create(context_));
+  return {};
+}
+
+Status Renderer::choose(DrawWith with) {
+  const bool possible = TilePass::possible(context_) && target_.takes_copies();
+  if (with == DrawWith::kTiles && !possible) {
+    return device_error(context_.device_name() + " cannot draw the interface with compute shaders");
+  }
+  if (possible && (with == DrawWith::kTiles || (with == DrawWith::kAuto && !context_.software()))) {
+    LS_TRY(tiles_, TilePass::create(context_, format_));
+  }
   return {};
 }
 
@@ -65,7 +80,6 @@ void Renderer::on_imgui_result(VkResult result) {
 }
 
 Status Renderer::start_imgui() {
-  format_ = target_.format();
   ImGui::GetIO().UserData = this;
   ImGui_ImplVulkan_InitInfo info{};
   info.ApiVersion = VK_API_VERSION_1_3;
@@ -99,12 +113,25 @@ Status Renderer::begin() {
   ++frame_;
   LS_CHECK(wait_for(slots_[frame_ % kFrameSlots].value));
   LS_TRY(const std::uint64_t done, finished());
+  gpu_times_ = timer_->collect(static_cast<std::uint32_t>(frame_ % kFrameSlots));
   heatmaps_->begin_frame(frame_, submitted_, done);
   ImGui_ImplVulkan_NewFrame();
   return vk_check(imgui_result_, "ImGui_ImplVulkan_NewFrame");
 }
 
-void Renderer::record_draw(VkCommandBuffer commands, const TargetImage& image) const {
+/// New glyphs reach the font atlas.
+Status Renderer::update_textures() {
+  const ImDrawData& data = *ImGui::GetDrawData();
+  for (ImTextureData* texture : *data.Textures) {
+    if (texture->Status != ImTextureStatus_OK) {
+      ImGui_ImplVulkan_UpdateTexture(texture);
+    }
+  }
+  return vk_check(imgui_result_, "ImGui_ImplVulkan_UpdateTexture");
+}
+
+void Renderer::record_raster(VkCommandBuffer commands, const TargetImage& image,
+                             std::uint32_t slot) const {
   image_barrier(commands, image.image, VK_IMAGE_LAYOUT_UNDEFINED,
                 VK_IMAGE_LAYOUT_COLOR_ATTACHMENT_OPTIMAL,
                 VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT | VK_PIPELINE_STAGE_2_COPY_BIT,
@@ -125,7 +152,7 @@ void Renderer::record_draw(VkCommandBuffer commands, const TargetImage& image) c
   rendering.colorAttachmentCount = 1;
   rendering.pColorAttachments = &attachment;
   vkCmdBeginRendering(commands, &rendering);
-  ImGui_ImplVulkan_RenderDrawData(ImGui::GetDrawData(), commands);
+  interface_->record(commands, *ImGui::GetDrawData(), slot);
   vkCmdEndRendering(commands);
   const bool copied = image.final_layout == VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL;
   image_barrier(commands, image.image, VK_IMAGE_LAYOUT_COLOR_ATTACHMENT_OPTIMAL, image.final_layout,
@@ -135,22 +162,40 @@ void Renderer::record_draw(VkCommandBuffer commands, const TargetImage& image) c
                 copied ? VK_ACCESS_2_TRANSFER_READ_BIT : VK_ACCESS_2_NONE);
 }
 
+Status Renderer::record_interface(VkCommandBuffer commands, const TargetImage& image,
+                                  std::uint32_t slot) {
+  const ImDrawData& data = *ImGui::GetDrawData();
+  if (tiles_ != nullptr) {
+    LS_TRY(const bool fits, tiles_->upload(data, image, slot));
+    if (fits) {
+      tiles_->record(commands, image, slot, ImGui::GetStyle().Colors[ImGuiCol_WindowBg]);
+      return {};
+    }
+  }
+  LS_CHECK(interface_->upload(data, slot));
+  record_raster(commands, image, slot);
+  return {};
+}
+
 Result<bool> Renderer::end() {
   const std::uint32_t index = static_cast<std::uint32_t>(frame_ % kFrameSlots);
   Slot& slot = slots_[index];
   LS_TRY(const TargetImage image, target_.acquire(index));
+  LS_CHECK(update_textures());
   LS_VK(vkResetCommandPool(context_.device(), slot.pool.get(), 0));
   VkCommandBufferBeginInfo begin{};
   begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
   begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
   LS_VK(vkBeginCommandBuffer(slot.commands, &begin));
   const bool reads_slots = heatmaps_->reads_slots();
+  timer_->begin(slot.commands, index);
   heatmaps_->record(slot.commands);  // also when the frame is skipped: its textures count as drawn
+  timer_->coloured(slot.commands, index);
   if (image.available) {
-    record_draw(slot.commands, image);
+    LS_CHECK(record_interface(slot.commands, image, index));
   }
+  timer_->drawn(slot.commands, index);
   LS_VK(vkEndCommandBuffer(slot.commands));
-  LS_CHECK(vk_check(imgui_result_, "ImGui_ImplVulkan_RenderDrawData"));
 
   std::array<VkSemaphoreSubmitInfo, 2> wait{};
   std::uint32_t n_waits = 0;
@@ -162,7 +207,9 @@ Result<bool> Renderer::end() {
     wait[n_waits++].stageMask = stage;
   };
   if (image.wait != VK_NULL_HANDLE) {
-    wait_for_semaphore(image.wait, 0, VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT);
+    wait_for_semaphore(
+        image.wait, 0,
+        VK_PIPELINE_STAGE_2_COLOR_ATTACHMENT_OUTPUT_BIT | VK_PIPELINE_STAGE_2_COPY_BIT);
   }
   if (reads_slots && shared_ != VK_NULL_HANDLE) {
     wait_for_semaphore(shared_, shared_value_, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT);
@@ -216,7 +263,7 @@ Result<Pixels> Renderer::capture() {
   begin.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO;
   begin.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
   LS_VK(vkBeginCommandBuffer(slot.commands, &begin));
-  record_draw(slot.commands, image);
+  LS_CHECK(record_interface(slot.commands, image, kFrameSlots));
   VkBufferImageCopy region{};
   region.imageSubresource = {VK_IMAGE_ASPECT_COLOR_BIT, 0, 0, 1};
   region.imageExtent = {extent.width, extent.height, 1};

@@ -10,16 +10,25 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "gui/vulkan/context.h"
+#include "gui/vulkan/gpu_timer.h"
 #include "gui/vulkan/heatmaps.h"
+#include "gui/vulkan/interface_pass.h"
 #include "gui/vulkan/target.h"
+#include "gui/vulkan/tile_pass.h"
 
 namespace layerscope::gui {
 
 inline constexpr std::uint32_t kFrameSlots = 2;
+static_assert(GpuTimer::kSlots == kFrameSlots && InterfacePass::kSlots == kFrameSlots + 1 &&
+              TilePass::kSlots == kFrameSlots + 1);
+
+/// What draws the interface. kAuto: tiles where a GPU can, rasterising in software.
+enum class DrawWith : std::uint8_t { kAuto, kTiles, kRaster };
 
 /// 8-bit RGBA pixels, row-major, top row first, 4 · width bytes a row.
 struct Pixels {
@@ -31,8 +40,10 @@ struct Pixels {
 class Renderer {
  public:
   /// `reason` says why values travel through a staging buffer (shown with the path).
+  /// Error (kDevice): kTiles was asked for and the device or the target cannot.
   static Result<std::unique_ptr<Renderer>> create(const Context& context, RenderTarget& target,
-                                                  std::string reason);
+                                                  std::string reason,
+                                                  DrawWith with = DrawWith::kAuto);
   ~Renderer();
   Renderer(const Renderer&) = delete;
   Renderer& operator=(const Renderer&) = delete;
@@ -51,9 +62,15 @@ class Renderer {
   [[nodiscard]] Result<std::uint64_t> finished() const;
   /// Waits until everything submitted is done: what it read may then be destroyed.
   void finish() const { context_.wait_idle(); }
+  /// Whether frames are timed on the device from now on.
+  void measure(bool on) { timer_->enable(on); }
+  /// Device times of the frame that `begin` found finished last; none: not timed.
+  [[nodiscard]] const std::optional<GpuTimes>& gpu_times() const { return gpu_times_; }
   /// Renders the draw data of the last frame once more into an image and reads it back.
   Result<Pixels> capture();
 
+  /// Whether compute shaders draw the interface.
+  [[nodiscard]] bool draws_tiles() const { return tiles_ != nullptr; }
   [[nodiscard]] VulkanHeatmaps& heatmaps() { return *heatmaps_; }
   [[nodiscard]] std::uint64_t frames() const { return frame_; }
 
@@ -62,7 +79,11 @@ class Renderer {
   Status create_objects();
   Status start_imgui();
   Status wait_for(std::uint64_t value) const;
-  void record_draw(VkCommandBuffer commands, const TargetImage& image) const;
+  Status choose(DrawWith with);
+  /// Uploads the frame's triangles for `slot` and records their drawing into `image`.
+  Status record_interface(VkCommandBuffer commands, const TargetImage& image, std::uint32_t slot);
+  void record_raster(VkCommandBuffer commands, const TargetImage& image, std::uint32_t slot) const;
+  Status update_textures();
   static void on_imgui_result(VkResult result);
 
   struct Slot {
@@ -78,6 +99,10 @@ class Renderer {
   VkSemaphore shared_ = VK_NULL_HANDLE;  ///< timeline of shared slots, not ours
   std::uint64_t shared_value_ = 0;
   std::unique_ptr<VulkanHeatmaps> heatmaps_;
+  std::optional<InterfacePass> interface_;  ///< from create_objects on, as timer_
+  std::unique_ptr<TilePass> tiles_;         ///< null: everything is rasterised
+  std::optional<GpuTimer> timer_;
+  std::optional<GpuTimes> gpu_times_;
   std::uint64_t frame_ = 0;      ///< frames begun; the timeline value of the present one
   std::uint64_t submitted_ = 0;  ///< timeline value submitted last
   bool imgui_started_ = false;

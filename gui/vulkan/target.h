@@ -14,6 +14,7 @@ struct TargetImage {
   VkImage image = VK_NULL_HANDLE;
   VkImageView view = VK_NULL_HANDLE;
   VkExtent2D extent{};
+  bool storage = false;               ///< RGBA8, and shaders may write it
   VkSemaphore wait = VK_NULL_HANDLE;  ///< wait for it before drawing
   VkSemaphore done = VK_NULL_HANDLE;  ///< signal it when drawn
   VkImageLayout final_layout = VK_IMAGE_LAYOUT_UNDEFINED;
@@ -25,6 +26,8 @@ class RenderTarget {
   /// The pixel format, fixed for the life of the target.
   [[nodiscard]] virtual VkFormat format() const = 0;
   [[nodiscard]] virtual VkExtent2D extent() const = 0;
+  /// Whether its images can be copied into.
+  [[nodiscard]] virtual bool takes_copies() const = 0;
   /// Acquires the next image for frame slot `slot`.
   virtual Result<TargetImage> acquire(std::uint32_t slot) = 0;
   /// Shows the image after its commands were submitted.

@@ -72,6 +72,9 @@ Status WindowTarget::create_surface() {
     return device_error(context_.device_name() + " offers no 8-bit surface format for this window");
   }
   format_ = *wanted;
+  VkSurfaceCapabilitiesKHR capabilities{};
+  LS_VK(vkGetPhysicalDeviceSurfaceCapabilitiesKHR(context_.physical(), surface_, &capabilities));
+  takes_copies_ = (capabilities.supportedUsageFlags & VK_IMAGE_USAGE_TRANSFER_DST_BIT) != 0;
   return {};
 }
 
@@ -107,6 +110,9 @@ Status WindowTarget::rebuild() {
   info.imageExtent = wanted;
   info.imageArrayLayers = 1;
   info.imageUsage = VK_IMAGE_USAGE_COLOR_ATTACHMENT_BIT;
+  if (takes_copies_) {
+    info.imageUsage |= VK_IMAGE_USAGE_TRANSFER_DST_BIT;
+  }
   info.preTransform = capabilities.currentTransform;
   info.compositeAlpha =
       (capabilities.supportedCompositeAlpha & VK_COMPOSITE_ALPHA_OPAQUE_BIT_KHR) != 0

@@ -29,6 +29,7 @@ class WindowTarget : public RenderTarget {
 
   [[nodiscard]] VkFormat format() const override { return format_.format; }
   [[nodiscard]] VkExtent2D extent() const override { return extent_; }
+  [[nodiscard]] bool takes_copies() const override { return takes_copies_; }
   Result<TargetImage> acquire(std::uint32_t slot) override;
   Status present() override;
 
@@ -42,6 +43,7 @@ class WindowTarget : public RenderTarget {
   VkSurfaceKHR surface_ = VK_NULL_HANDLE;
   VkSurfaceFormatKHR format_{};
   VkExtent2D extent_{};
+  bool takes_copies_ = false;
   UniqueSwapchain swapchain_;
   std::vector<VkImage> images_;
   std::vector<UniqueImageView> views_;

@@ -1,6 +1,6 @@
 // Bytes: taking in one token reads its pooled cells (21 KB for Qwen2.5-0.5B, 48 KB for Llama-3-8B)
 // and touches as many codes; the values of the whole atlas are 2 bytes read and 4 written a cell
-// (8.3 and 14 MB).
+// (8.3 and 14 MB), of which a place that holds an earlier picture needs the last rows only.
 #include "kernels/cuda/attention_map.h"
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/draw.h"
@@ -56,12 +56,17 @@ __global__ void atlas_kernel(AtlasStage s, int first_cell_row) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    atlas_values_kernel(const std::uint16_t* codes, std::size_t n, float* out) {
+    atlas_values_kernel(const std::uint16_t* codes, std::size_t n, std::size_t first,
+                        std::size_t per_layer, float* out) {
+  // Cells [first, first + n) of each layer's part, blockIdx.y.
+  const std::size_t start = blockIdx.y * per_layer + first;
   const std::size_t step = static_cast<std::size_t>(gridDim.x) * kThreads;
   for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x; i < n;
        i += step) {
-    const int code = codes[i];
-    out[i] = code == 0 ? kMapHole : code == 256 ? NAN : static_cast<float>(code - 1) / 254.0F;
+    const int code = codes[start + i];
+    out[start + i] = code == 0     ? kMapHole
+                     : code == 256 ? NAN
+                                   : static_cast<float>(code - 1) / 254.0F;
   }
 }
 
@@ -97,14 +102,21 @@ Status launch_atlas_add(const Launch& on, const AtlasStage& stage) {
   return launch(plain, atlas_kernel, grid, stage.side, 0, stage, first_cell_row);
 }
 
-Status launch_atlas_values(const Launch& on, const std::uint16_t* codes, std::size_t n,
+Status launch_atlas_values(const Launch& on, const AtlasStage& stage, int first, int end,
                            float* out) {
+  if (first < 0 || first >= end || end > stage.side || stage.n_layers < 1) {
+    return first == end ? Status{} : internal_error("an atlas has no such rows of cells");
+  }
   Launch plain = on;
   plain.overlap = false;
+  const std::size_t line =
+      static_cast<std::size_t>(stage.n_heads) * static_cast<std::size_t>(stage.side);
+  const std::size_t n = static_cast<std::size_t>(end - first) * line;
   const unsigned blocks = blocks_of(n);
-  return n == 0 ? Status{}
-                : launch(plain, atlas_values_kernel, dim3(blocks < 1024 ? blocks : 1024), kThreads,
-                         0, codes, n, out);
+  return launch(plain, atlas_values_kernel,
+                dim3(blocks < 64 ? blocks : 64, static_cast<unsigned>(stage.n_layers)), kThreads, 0,
+                stage.codes, n, static_cast<std::size_t>(first) * line,
+                line * static_cast<std::size_t>(stage.side), out);
 }
 
 }  // namespace layerscope::kernels::cuda

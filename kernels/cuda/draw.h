@@ -22,8 +22,9 @@ struct AtlasStage {
   std::uint16_t* codes = nullptr;  ///< [n_layers · side][n_heads · side]; 0 nothing, else 1 + cell
 };
 Status launch_atlas_add(const Launch& on, const AtlasStage& stage);
-/// Codes [n] to roots of probabilities (capture::PooledRows::root_of); kMapHole where there is
-/// nothing.
-Status launch_atlas_values(const Launch& on, const std::uint16_t* codes, std::size_t n, float* out);
+/// Codes to roots of probabilities (capture::PooledRows::root_of) in `out`, laid out as the codes;
+/// kMapHole where there is nothing. Only cell rows [first, end) of each head.
+Status launch_atlas_values(const Launch& on, const AtlasStage& stage, int first, int end,
+                           float* out);
 
 }  // namespace layerscope::kernels::cuda
