@@ -43,7 +43,8 @@ constexpr double kFrameSeconds = 1.0 / 60.0;
 constexpr double kAfterInput = 0.7;    ///< drawing goes on this long: hover delays, momentum
 constexpr double kAfterUpdate = 0.15;  ///< the same after a change of the session
 constexpr double kIdleWait = 0.5;
-constexpr double kProgressWait = 0.1;  ///< progress is read without a wake-up
+constexpr auto kPoll = std::chrono::milliseconds(1);  ///< a task looks for the end of a round
+constexpr double kProgressWait = 0.1;                 ///< progress is read without a wake-up
 
 /// Serials of the frames of one opened trace.
 constexpr std::uint64_t kTraceSerials = std::uint64_t{1} << 34U;
@@ -105,6 +106,7 @@ class Application {
   bool quit_ = false;
   ShellRequests export_;  ///< of a panel, to be saved in export_in_ frames
   int export_in_ = 0;
+  FramePace pace_;           ///< of a task
   double draw_until_ = 1.0;  ///< seconds since the start
   double last_frame_ = kFrameSeconds;
   FrameCosts costs_;
@@ -461,7 +463,9 @@ void Application::rest(Clock::time_point started) {
   const bool scripted = script_ != nullptr || task_ != nullptr;
   if (scripted && probe_ == nullptr) {
     platform_->wait(0.0);
-    std::this_thread::sleep_for(Seconds(rest));
+    if (script_ != nullptr || shared) {  // otherwise pace_ says when a task's next frame is due
+      std::this_thread::sleep_for(Seconds(rest));
+    }
     return;
   }
   for (;;) {
@@ -536,12 +540,22 @@ Status Application::run() {
   const bool attended = script_ == nullptr && task_ == nullptr;
   while (!quit_) {
     const auto started = Clock::now();
+    // Between two rounds of a task at least 60 frames a second, so that they follow at once.
+    const double rate =
+        session_->idle() ? std::max(options_.frames_per_s, 60) : options_.frames_per_s;
+    if (task_ != nullptr && !pace_.due(now(), 1.0 / rate)) {
+      std::this_thread::sleep_for(kPoll);
+      continue;
+    }
     if (platform_->close_requested()) {
       break;
     }
     LS_TRY(const bool ended, advance());
     if (ended) {
       break;
+    }
+    if (task_ != nullptr && task_->began_round()) {
+      continue;  // its first frame comes when one is due
     }
     for (const std::string& path : platform_->take_drops()) {
       shell_->load(path);

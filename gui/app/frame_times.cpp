@@ -56,6 +56,15 @@ void FrameCosts::clear() {
   interface.clear();
 }
 
+bool FramePace::due(double now, double interval) {
+  if (now < last_ + interval) {
+    return false;
+  }
+  // A late frame does not delay the ones after it, but is not made up for either.
+  last_ = std::max(last_ + interval, now - interval);
+  return true;
+}
+
 double thread_seconds() {
 #ifdef CLOCK_THREAD_CPUTIME_ID
   timespec now{};

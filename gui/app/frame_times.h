@@ -47,6 +47,16 @@ struct FrameCosts {
 /// once.
 double rest_after_frame(double spent, double frames_per_s, bool shared);
 
+/// When the next frame is due.
+class FramePace {
+ public:
+  /// Whether `interval` has passed since the frame before, which is then the present one. Seconds.
+  bool due(double now, double interval);
+
+ private:
+  double last_ = 0.0;
+};
+
 /// Processor time of the calling thread in seconds: what drawing costs, whatever else runs on the
 /// machine; 0 where the system does not tell.
 double thread_seconds();

@@ -16,10 +16,10 @@ constexpr int kSettleFrames = 8;  ///< until thumbnails and maps show the last t
 }  // namespace
 
 Result<bool> Task::advance() {
+  began_round_ = false;
   session::SessionLink& session = shell_.compared();  // another one once a recording is open
-  const bool idle = session.idle();  // first: an idle session's snapshot is its last
   const auto snapshot = session.snapshot();
-  const bool still = idle && snapshot->state != session::State::kLoading;
+  const bool still = session.idle() && snapshot->state != session::State::kLoading;
   if (!problem_.empty()) {
     return invalid_input(problem_);
   }
@@ -59,9 +59,12 @@ Result<bool> Task::advance() {
         last_ = now;
         ++drawn_;
       }
-      if (still && shell_.ui().snapshot->version == snapshot->version) {
+      // The shell takes a snapshot once per frame: of an idle session the second one is the last.
+      if (still && idle_version_ == snapshot->version &&
+          shell_.ui().snapshot->version == snapshot->version) {
         end_round(*snapshot);
       }
+      idle_version_ = still ? std::optional(snapshot->version) : std::nullopt;
       return false;
     case Phase::kDrawing:
       if (++frames_ >= kSettleFrames) {
@@ -81,8 +84,10 @@ void Task::end_round(const session::Snapshot& snapshot) {
     seconds_ += snapshot.n_generated / snapshot.timing.decode_tok_s;
   }
   last_.reset();
+  idle_version_.reset();
   if (++rounds_ < options_.rounds) {
     session::SessionLink& session = shell_.compared();
+    began_round_ = true;
     session.send(session::SetTokens{snapshot.prompt_ids});
     session.send(session::Step{options_.exit_after});
   } else {

@@ -20,6 +20,8 @@ class Task {
   Result<bool> advance();
   /// What `--exit-after` prints: the text, then a summary.
   [[nodiscard]] std::string report(const FrameCosts& costs) const;
+  /// Whether the last `advance` began a further round.
+  [[nodiscard]] bool began_round() const { return began_round_; }
   /// Tokens come just now: such frames count as what generation is measured with.
   [[nodiscard]] bool generating() const { return generating_; }
 
@@ -37,8 +39,10 @@ class Task {
   Phase phase_ = Phase::kLoading;
   int frames_ = 0;
   bool generating_ = false;
-  int rounds_ = 0;  ///< ended
-  int tokens_ = 0;  ///< of all rounds
+  bool began_round_ = false;
+  std::optional<std::uint64_t> idle_version_;  ///< of the snapshot, when last seen idle
+  int rounds_ = 0;                             ///< ended
+  int tokens_ = 0;                             ///< of all rounds
   double seconds_ = 0.0;
   double drawing_seconds_ = 0.0;  ///< between a round's first and last frame
   int intervals_ = 0;             ///< between frames, in all rounds
