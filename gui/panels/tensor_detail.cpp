@@ -218,6 +218,7 @@ void TensorDetail::picked(Ui& ui, const view::TensorSource& source, const Tensor
 void TensorDetail::draw(Ui& ui, const view::TensorSource& source, const view::TensorScan* scan,
                         TensorLook& look, float lo, float hi) {
   const Palette& c = colors(ui);
+  ui.widgets.state("tensors/selected", source.key);
   ImGui::PushTextWrapPos(0.0F);
   mono(ui, c.text, source.name);
   ImGui::PopTextWrapPos();
@@ -227,7 +228,6 @@ void TensorDetail::draw(Ui& ui, const view::TensorSource& source, const view::Te
     text(c.quiet, "reading…");
     return;
   }
-  ui.widgets.state("tensors/selected", source.key);
   ui.widgets.state("tensors/progress", fmt::format("{:.0f}", scan->progress() * 100.0));
   ui.widgets.state("tensors/mean", num(scan->mean()));
   ui.widgets.state("tensors/non_finite", fmt::format("{}", scan->nan + scan->inf));

@@ -276,7 +276,7 @@ TEST(HistoryBudget, Findings_OfDroppedSteps_OutliveARewind) {
   SessionOptions options;
   options.backend = "cpu";
   options.context = 600;
-  options.history_budget = std::uint64_t{1} << 20U;
+  options.history_budget = std::uint64_t{600} << 10U;
   Session session(options);
   const auto after = [&session](Command command) {
     session.send(std::move(command));
