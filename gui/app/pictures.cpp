@@ -18,12 +18,19 @@ std::uint64_t newest_serial(const session::Snapshot& snapshot) {
 }
 
 bool wants_anything(const backend::DrawRequest& look) {
-  return look.thumbnails || look.map.layer >= 0 || look.row_layer >= 0;
+  return look.thumbnails || look.map.layer >= 0 || look.row_layer >= 0 || look.stats.any();
 }
 
 bool same_look(const backend::DrawRequest& a, const backend::DrawRequest& b) {
   return a.thumbnails == b.thumbnails && a.map == b.map && a.row_layer == b.row_layer &&
-         a.row_head == b.row_head && a.row_position == b.row_position;
+         a.row_head == b.row_head && a.row_position == b.row_position && a.stats == b.stats;
+}
+
+/// Whether the picture was asked for with these statistics; parts that cannot be had stay empty.
+bool shows_stats(const backend::DrawnFrame& frame, const backend::StatsLook& look) {
+  backend::StatsLook resolved = look;
+  resolved.position = look.position < 0 ? frame.n_tokens - 1 : look.position;
+  return !look.any() || frame.stats.look == resolved;
 }
 
 }  // namespace
@@ -184,7 +191,7 @@ bool Pictures::answers(const Ui& ui) const {
   const int row = look.row_position < 0 ? frame.n_tokens - 1 : look.row_position;
   return ui.drawn != nullptr && view::is_complete(drawn_, *ui.snapshot) &&
          (!look.thumbnails || !frame.thumbnails.empty() || !ui.snapshot->draws) &&
-         (!rect || *rect == frame.rect) &&
+         (!rect || *rect == frame.rect) && shows_stats(frame, look.stats) &&
          (look.row_layer < 0 || (frame.row_layer == look.row_layer &&
                                  frame.row_head == look.row_head && frame.row_position == row));
 }

@@ -62,6 +62,8 @@ Result<StoredState> parse_settings(std::string_view text) {
   read_bool(json, "lens", s.lens);
   read_number(json, "token_color", 0, 3, s.token_color);
   read_number(json, "norms_tap", 0, 64, s.norms_tap);
+  read_number(json, "norms_statistic", 0, 1, s.norms_statistic);
+  read_bool(json, "norms_linear", s.norms_linear);
   if (const auto it = json.find("last_folder"); it != json.end() && it->is_string()) {
     s.last_folder = it->get<std::string>();
   }
@@ -95,6 +97,8 @@ std::string format_settings(const StoredState& state) {
       {"lens", s.lens},
       {"token_color", s.token_color},
       {"norms_tap", s.norms_tap},
+      {"norms_statistic", s.norms_statistic},
+      {"norms_linear", s.norms_linear},
       {"last_folder", s.last_folder},
       {"recent", s.recent},
       {"layout",

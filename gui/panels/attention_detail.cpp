@@ -288,9 +288,12 @@ void AttentionDetail::line(Ui& ui, Point at, bool hovered) const {
       add(c.quiet, "masked: later than the query");
     } else if (exact || (stats != nullptr && stats->argmax == at.k)) {
       const float p = exact.value_or(stats != nullptr ? stats->max : 0.0F);
-      const std::string value = fmt::format("{:.4f}", p);
+      // Of many keys each has little.
+      const std::string value =
+          p > 0.0F && p < 0.001F ? fmt::format("{:.3e}", p) : fmt::format("{:.4f}", p);
       add(c.accent, value);
       ui.widgets.state("attention/value", value);
+      ui.widgets.state("attention/exact", fmt::format("{} {} {:.9g}", at.q, at.k, p));
       const float lse = stats != nullptr ? stats->lse : 0.0F;
       const float score = view::map_value(p, lse, view::MapValue::kScore);
       add(c.quiet, score == HeatmapData::kHole ? std::string("score −inf")
@@ -377,6 +380,12 @@ void AttentionDetail::draw(Ui& ui, ImVec2 room) {
     if (ImGui::IsItemDeactivated() && !dragged && at.k <= at.q) {
       select_position(ui, at.q);
       ui.selection.key_position = at.k;
+    }
+    const std::size_t cell = static_cast<std::size_t>(row) * static_cast<std::size_t>(data.width) +
+                             static_cast<std::size_t>(column);
+    if (cell < data.values.size()) {  // those of a GPU are not to be read
+      ui.widgets.state("attention/cell",
+                       fmt::format("{} {} {:.9g}", corner.q, corner.k, data.values[cell]));
     }
     if (can_zoom(ui)) {
       zoom(ui, map, corner);

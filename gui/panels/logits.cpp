@@ -30,7 +30,10 @@ class LogitsPanel final : public Panel {
   struct Columns {
     float bar, bar_end, percent, logit, moved;
   };
-  void bar(Ui& ui, const view::LogitBar& bar, const Columns& at, const std::string& name);
+  /// `texture`: the bars' strokes, one row each; 0: they are drawn from the values.
+  void bar(Ui& ui, const view::LogitBar& bar, const Columns& at, const std::string& name,
+           TextureHandle texture = 0);
+  TextureHandle strokes(Ui& ui, const view::LogitBars& bars, const Columns& at, bool picture);
   static void padded(Ui& ui, const view::LogitBars& bars, const Columns& at);
   void confirm(Ui& ui);
   /// `below`: height that the plots leave for what follows.
@@ -38,12 +41,43 @@ class LogitsPanel final : public Panel {
   [[nodiscard]] std::string csv(const Ui& ui) const override;
 
   view::LogitSeries series_;
+  std::vector<float> bar_cells_;
+  int position_ = -1;  ///< whose distribution is listed
   std::int32_t branch_id_ = -1;
   int branch_position_ = -1;
 };
 
-void LogitsPanel::bar(Ui& ui, const view::LogitBar& bar, const Columns& at,
-                      const std::string& name) {
+/// Where the bars' tracks begin and end, in whole pixels of the window: their strokes are an image.
+struct Track {
+  float left, right;
+};
+Track track_of(float bar, float bar_end, float window_left) {
+  const float left = std::round(window_left + bar);
+  return {left, std::max(std::round(window_left + bar_end), left + 1.0F)};
+}
+
+/// The bars as the engine drew them or as the frames have them, in the panel's colours.
+TextureHandle LogitsPanel::strokes(Ui& ui, const view::LogitBars& bars, const Columns& at,
+                                   bool picture) {
+  if (ui.heatmaps == nullptr || bars.bars.empty()) {
+    return 0;
+  }
+  const Palette& c = colors(ui);
+  const float window_left = ImGui::GetCursorScreenPos().x - ImGui::GetCursorPosX();
+  const Track track = track_of(at.bar, at.bar_end, window_left);
+  ChartData chart;
+  chart.kind = ChartData::Kind::kBars;
+  chart.source = picture ? ui.drawn->lines(ui.drawn->frame.stats.bars, 0, 2, false, false)
+                         : view::bar_cells(bars, bar_cells_);
+  chart.width = static_cast<int>(track.right - track.left);
+  chart.height = chart.source.cells;
+  chart.thickness = px(ui, 2.0F);
+  chart.colors = {c.track, mix(c.track, c.quiet, 0.45F), mix(c.accent_fill, c.accent, 0.35F), 0};
+  return ui.heatmaps->chart("logits/bars", chart);
+}
+
+void LogitsPanel::bar(Ui& ui, const view::LogitBar& bar, const Columns& at, const std::string& name,
+                      TextureHandle texture) {
   const Palette& c = colors(ui);
   const float height = ImGui::GetTextLineHeight() + px(ui, 7.0F);
   const ImVec2 min = ImGui::GetCursorScreenPos();
@@ -54,7 +88,7 @@ void LogitsPanel::bar(Ui& ui, const view::LogitBar& bar, const Columns& at,
   ImGui::PopID();
   if (pressed) {
     branch_id_ = bar.id;
-    branch_position_ = ui.shown_position();
+    branch_position_ = position_;
     ImGui::OpenPopup("branch");
   }
   ui.widgets.mark(name);
@@ -69,16 +103,24 @@ void LogitsPanel::bar(Ui& ui, const view::LogitBar& bar, const Columns& at,
   draw->PushClipRect(min, {left + at.bar - px(ui, 6.0F), min.y + height}, true);
   draw->AddText({min.x, text_y}, ink, token.c_str());
   draw->PopClipRect();
-  const ImVec2 track_min{left + at.bar, min.y + px(ui, 3.0F)};
-  const ImVec2 track_max{left + at.bar_end, min.y + height - px(ui, 3.0F)};
-  draw->AddRectFilled(track_min, track_max, c.track, px(ui, 2.0F));
-  if (bar.length > 0.0F) {
-    const float end =
-        track_min.x + std::max((track_max.x - track_min.x) * bar.length, px(ui, 2.0F));
-    draw->AddRectFilled(
-        track_min, {end, track_max.y},
-        bar.chosen ? mix(c.accent_fill, c.accent, 0.35F) : mix(c.track, c.quiet, 0.45F),
-        px(ui, 2.0F));
+  const Track track = track_of(at.bar, at.bar_end, left);
+  const ImVec2 track_min{track.left, min.y + px(ui, 3.0F)};
+  const ImVec2 track_max{track.right, min.y + height - px(ui, 3.0F)};
+  if (texture != 0) {
+    // One row of texels, whatever the height.
+    const float v = (static_cast<float>(bar.rank) + 0.5F) / static_cast<float>(capture::kTopTokens);
+    draw->AddImageRounded(ImTextureRef(static_cast<ImTextureID>(texture)), track_min, track_max,
+                          {0.0F, v}, {1.0F, v}, IM_COL32_WHITE, px(ui, 2.0F));
+  } else {
+    draw->AddRectFilled(track_min, track_max, c.track, px(ui, 2.0F));
+    if (bar.length > 0.0F) {
+      const float end =
+          track_min.x + std::max((track_max.x - track_min.x) * bar.length, px(ui, 2.0F));
+      draw->AddRectFilled(
+          track_min, {end, track_max.y},
+          bar.chosen ? mix(c.accent_fill, c.accent, 0.35F) : mix(c.track, c.quiet, 0.45F),
+          px(ui, 2.0F));
+    }
   }
   const auto right_text = [&](float x, ImU32 color, const std::string& value) {
     draw->AddText({left + x - ImGui::CalcTextSize(value.c_str()).x, text_y}, color, value.c_str());
@@ -182,7 +224,16 @@ void LogitsPanel::series(Ui& ui, float below) {
   section_title(ui, "Entropy");
   subtitle(ui, "bit, over all steps");
   const std::array entropy{PlotLine{"entropy", &series_.entropy, c.accent}};
+  const backend::DrawnStats* stats = view::drawn_stats(ui.drawn, *ui.snapshot);
+  const bool picture = stats != nullptr && !stats->series.empty();
+  ui.widgets.state("logits/series_source", picture ? "picture" : "frames");
   Plot plot;
+  plot.marks = true;
+  if (picture) {
+    plot.drawn = ui.drawn->lines(stats->series, 0, 1, true, stats->series_bin > 1);
+  }
+  plot.lo = series_.entropy_range.lo;
+  plot.hi = series_.entropy_range.hi;
   plot.id = "logits/entropy";
   plot.size = {ImGui::GetContentRegionAvail().x, height};
   plot.x_name = "step";
@@ -194,9 +245,15 @@ void LogitsPanel::series(Ui& ui, float below) {
 
   section_title(ui, "Logits");
   ImGui::SameLine(0.0F, px(ui, 10.0F));
-  const std::array range{PlotLine{"max", &series_.max, c.warn},
+  // As the engine draws them.
+  const std::array range{PlotLine{"min", &series_.min, c.accent},
                          PlotLine{"mean", &series_.mean, c.quiet},
-                         PlotLine{"min", &series_.min, c.accent}};
+                         PlotLine{"max", &series_.max, c.warn}};
+  if (picture) {
+    plot.drawn = ui.drawn->lines(stats->series, 2, 3, true, stats->series_bin > 1);
+  }
+  plot.lo = series_.logit_range.lo;
+  plot.hi = series_.logit_range.hi;
   plot_legend(ui, range);
   plot.id = "logits/range";
   plot.unit = "";
@@ -206,8 +263,23 @@ void LogitsPanel::series(Ui& ui, float below) {
 
 void LogitsPanel::draw(Ui& ui) {
   const Palette& c = colors(ui);
-  const int position = ui.shown_position();
-  const view::LogitBars bars = view::logit_bars(*ui.snapshot, position, 32);
+  int position = ui.shown_position();
+  int n_tokens = ui.snapshot->n_frames;
+  const int wanted = ui.selection.position < 0 ? -1 : position;
+  if (ui.pictures && position >= 0) {
+    ui.look.stats.logits = true;
+    ui.look.stats.position = wanted;
+  }
+  const backend::DrawnStats* stats = view::drawn_stats(ui.drawn, *ui.snapshot);
+  const bool picture =
+      stats != nullptr && !stats->bars.empty() && view::drawn_position(*ui.drawn, wanted) >= 0;
+  if (picture) {  // numbers and bars of the same moment
+    position = stats->look.position;
+    n_tokens = ui.drawn->frame.n_tokens;
+  }
+  position_ = position;
+  const view::LogitBars bars = view::logit_bars(*ui.snapshot, position, 32, n_tokens);
+  ui.widgets.state("logits/bars_source", picture ? "picture" : "frames");
   section_title(ui, "Next token");
   if (position >= 0) {
     subtitle(ui, "after " + view::cut_text(token_label(ui, position), 26));
@@ -259,12 +331,13 @@ void LogitsPanel::draw(Ui& ui) {
       select_position(ui, -1);
     }
   }
+  const TextureHandle texture = strokes(ui, bars, at, picture);
   for (std::size_t i = 0; i < bars.bars.size() && static_cast<int>(i) < rows; ++i) {
-    bar(ui, bars.bars[i], at, fmt::format("logits/bar/{}", i));
+    bar(ui, bars.bars[i], at, fmt::format("logits/bar/{}", i), texture);
   }
   for (std::size_t i = static_cast<std::size_t>(rows); i < bars.bars.size(); ++i) {
     if (bars.bars[i].chosen) {
-      bar(ui, bars.bars[i], at, fmt::format("logits/bar/{}", i));
+      bar(ui, bars.bars[i], at, fmt::format("logits/bar/{}", i), texture);
     }
   }
   if (bars.chosen_below) {

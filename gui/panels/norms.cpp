@@ -1,5 +1,6 @@
-// Norms tab: layers × tokens map of one tap's L2 norm, and the selected token's norms over the
-// layers. UI thread.
+// Norms tab: layers × tokens map of a statistic of one tap, and the selected token's norms over the
+// layers. Both are drawn from the engine's pictures where there are some, else from the frames. UI
+// thread.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -52,6 +53,10 @@ constexpr std::array<Choice, 22> kChoices{{
     {Tap::kLogits, "logits"},
 }};
 
+/// By backend::Statistic.
+constexpr std::array<const char*, backend::kNumStatistics> kStatistics{"L2 norm", "largest |x|"};
+constexpr std::array<const char*, 2> kScales{"log", "linear"};
+
 constexpr std::array<const char*, 4> kSides{"norms over the layers", "shares of the residual",
                                             "outlier channels", "change since the kept step"};
 /// A channel stands out from this many times the median size on; massive activations are 100 × and
@@ -80,7 +85,15 @@ class NormsPanel final : public Panel {
 
  private:
   [[nodiscard]] std::string csv(const Ui& ui) const override;
-  void map(Ui& ui, ImVec2 room, Tap tap);
+  /// A map and how many tokens it shows.
+  struct Shown {
+    HeatmapData cells;
+    int used = 0, bin = 1, n_tokens = 0;
+  };
+  Shown shown_map(Ui& ui);
+  void map(Ui& ui, ImVec2 room);
+  void titles(Ui& ui);
+  void missing(Ui& ui) const;
   static void hover(Ui& ui, Tap tap, int layer, int position);
   void profile(Ui& ui);
   void norms(Ui& ui);
@@ -89,6 +102,8 @@ class NormsPanel final : public Panel {
   static void shares(Ui& ui);
   void outliers(Ui& ui);
 
+  view::StatChoice choice_;
+  view::StatRange range_;
   view::NormsMap map_;
   int side_ = 0;  ///< kSides
   /// A step kept for comparison, as it was.
@@ -122,29 +137,49 @@ void NormsPanel::hover(Ui& ui, Tap tap, int layer, int position) {
   ImGui::EndTooltip();
 }
 
-void NormsPanel::map(Ui& ui, ImVec2 room, Tap tap) {
+/// The engine's picture, if it shows what is chosen; else the frames' values.
+NormsPanel::Shown NormsPanel::shown_map(Ui& ui) {
+  Shown shown;
+  const backend::DrawnStats* stats = view::drawn_stats(ui.drawn, *ui.snapshot);
+  const bool picture = stats != nullptr && !stats->map.empty() && stats->look.tap == choice_.tap &&
+                       stats->look.statistic == choice_.statistic;
+  if (picture) {
+    shown = {ui.drawn->cells(stats->map), stats->map.used_columns, stats->bin,
+             ui.drawn->frame.n_tokens};
+  } else {
+    map_.update(*ui.snapshot, choice_);
+    shown = {map_.data(), map_.used(), map_.bin(), ui.snapshot->n_frames};
+  }
+  range_.apply(!ui.settings.norms_linear, shown.cells);
+  ui.widgets.state("norms/map_source", picture ? "picture" : "frames");
+  ui.widgets.state("norms/map_size", fmt::format("{} x {}", shown.cells.height, shown.used));
+  return shown;
+}
+
+void NormsPanel::map(Ui& ui, ImVec2 room) {
   const Palette& c = colors(ui);
+  const Shown what = shown_map(ui);
+  const HeatmapData& data = what.cells;
+  const Tap tap = choice_.tap;
   const float footer = ImGui::GetTextLineHeightWithSpacing() + px(ui, 14.0F);
   const float margin = ImGui::CalcTextSize("00").x + px(ui, 8.0F);
-  const int used = std::max(map_.used(), 1);
-  const int rows = std::max(map_.rows(), 1);
+  const int used = std::max(what.used, 1);
+  const int rows = std::max(data.height, 1);
   const ImVec2 start = ImGui::GetCursorScreenPos();
   const ImVec2 size{std::max(room.x - margin, 1.0F), std::max(room.y - footer, px(ui, 24.0F))};
   const ImVec2 min{start.x + margin, start.y};
   const ImVec2 max{min.x + size.x, min.y + size.y};
-  const HeatmapData data = map_.data();
   ImDrawList* draw = ImGui::GetWindowDrawList();
   draw->AddRectFilled(min, max, c.plot);
-  heatmap(
-      ui, "norms/map", data, min, max,
-      {static_cast<float>(map_.used()) / static_cast<float>(std::max(map_.columns(), 1)), 1.0F});
+  heatmap(ui, "norms/map", data, min, max,
+          {static_cast<float>(used) / static_cast<float>(std::max(data.width, 1)), 1.0F});
   const float cell_w = size.x / static_cast<float>(used);
   const float cell_h = size.y / static_cast<float>(rows);
   {
     const FontScope font(ui.fonts.mono, 0.76F);
     const float line = ImGui::GetTextLineHeight();
     const int every = std::max(1, static_cast<int>(std::ceil(line / cell_h)));
-    for (int r = 0; r < rows && map_.rows() > 1; r += every) {
+    for (int r = 0; r < rows && rows > 1; r += every) {
       const std::string label = fmt::format("{}", r);
       draw->AddText({min.x - ImGui::CalcTextSize(label.c_str()).x - px(ui, 4.0F),
                      min.y + (static_cast<float>(r) + 0.5F) * cell_h - line / 2.0F},
@@ -152,11 +187,11 @@ void NormsPanel::map(Ui& ui, ImVec2 room, Tap tap) {
     }
   }
   const int shown = ui.shown_position();
-  if (shown >= 0) {
-    const int column = shown / map_.bin();
+  if (shown >= 0 && shown < what.n_tokens) {
+    const int column = shown / what.bin;
     const float x = min.x + static_cast<float>(column) * cell_w;
     draw->AddRect({x, min.y}, {x + std::max(cell_w, 2.0F), max.y}, kMapAccent);
-    if (map_.rows() > 1 && ui.selection.layer < rows) {
+    if (rows > 1 && ui.selection.layer < rows) {
       const float y = min.y + static_cast<float>(ui.selection.layer) * cell_h;
       draw->AddRect({x, y}, {x + std::max(cell_w, 2.0F), y + cell_h}, kMapInk, 0.0F, 0,
                     px(ui, 2.0F));
@@ -165,11 +200,11 @@ void NormsPanel::map(Ui& ui, ImVec2 room, Tap tap) {
   ImGui::SetCursorScreenPos(min);
   ImGui::InvisibleButton("map", size);
   ui.widgets.mark("norms/map");
-  if (ImGui::IsItemHovered() && map_.used() > 0) {
+  if (ImGui::IsItemHovered() && what.used > 0) {
     const ImVec2 mouse = ImGui::GetIO().MousePos;
-    const int column = std::clamp(static_cast<int>((mouse.x - min.x) / cell_w), 0, map_.used() - 1);
+    const int column = std::clamp(static_cast<int>((mouse.x - min.x) / cell_w), 0, used - 1);
     const int row = std::clamp(static_cast<int>((mouse.y - min.y) / cell_h), 0, rows - 1);
-    const int position = std::min(column * map_.bin(), ui.snapshot->n_frames - 1);
+    const int position = std::min(column * what.bin, ui.snapshot->n_frames - 1);
     const int layer = capture::is_layer_tap(tap) ? row : -1;
     if (ImGui::IsItemClicked()) {
       select_position(ui, position);
@@ -179,26 +214,40 @@ void NormsPanel::map(Ui& ui, ImVec2 room, Tap tap) {
   }
   ImGui::SetCursorScreenPos({min.x, max.y + px(ui, 5.0F)});
   color_bar(ui, "norms/bar", data, size.x,
-            fmt::format("L2 norm, log · tokens 0 … {}", ui.snapshot->n_frames - 1));
+            fmt::format("{}, {} · tokens 0 … {}",
+                        kStatistics[static_cast<std::size_t>(choice_.statistic)],
+                        kScales[ui.settings.norms_linear ? 1 : 0], what.n_tokens - 1));
 }
 
 void NormsPanel::norms(Ui& ui) {
   const Palette& c = colors(ui);
-  const capture::TokenFrame* frame = ui.shown_frame();
-  const std::vector<float> resid = view::norm_profile(frame, Tap::kResidOut);
-  const std::vector<float> attn = view::norm_profile(frame, Tap::kAttnOut);
-  const std::vector<float> ffn = view::norm_profile(frame, Tap::kFfnOut);
+  const backend::DrawnStats* stats = view::drawn_stats(ui.drawn, *ui.snapshot);
+  const int wanted = ui.selection.position < 0 ? -1 : ui.shown_position();
+  int position = ui.shown_position();
+  Plot plot;
+  plot.id = "norms/profile";
+  plot.log_y = true;
+  plot.marks = true;
+  const bool picture =
+      stats != nullptr && !stats->profile.empty() && view::drawn_position(*ui.drawn, wanted) >= 0;
+  if (picture) {
+    position = stats->look.position;
+    plot.drawn = ui.drawn->lines(stats->profile, 0, stats->profile.height, false, false);
+  }
+  ui.widgets.state("norms/profile_source", picture ? "picture" : "frames");
+  const capture::TokenFrame* frame = ui.snapshot->frame(position);
+  std::array<std::vector<float>, backend::kProfileTaps.size()> values;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = view::norm_profile(frame, backend::kProfileTaps[i]);
+  }
   const std::vector<float> before = view::norm_profile(pinned_.get(), Tap::kResidOut);
-  std::vector<PlotLine> lines{PlotLine{"residual", &resid, c.accent},
-                              PlotLine{"attention", &attn, c.warn},
-                              PlotLine{"feed-forward", &ffn, c.good}};
+  std::vector<PlotLine> lines{PlotLine{"residual", values.data(), c.accent},
+                              PlotLine{"attention", &values[1], c.warn},
+                              PlotLine{"feed-forward", &values[2], c.good}};
   if (pinned_ != nullptr) {
     lines.push_back({"kept residual", &before, c.faint});
   }
   keep_row(ui);
-  Plot plot;
-  plot.id = "norms/profile";
-  plot.log_y = true;
   plot_over_layers(ui, plot, lines);
 }
 
@@ -382,14 +431,8 @@ std::string NormsPanel::csv(const Ui& ui) const {
   return all;
 }
 
-void NormsPanel::draw(Ui& ui) {
-  const Palette& c = colors(ui);
-  if (ui.shown_frame() == nullptr) {
-    empty_state(ui, "norms", "No norms yet",
-                "Every evaluated token adds a column: how large its hidden state is after each "
-                "layer. Open a model and press Step (F10).");
-    return;
-  }
+/// Title and choices of the map.
+void NormsPanel::titles(Ui& ui) {
   static constexpr auto kNames = [] {
     std::array<const char*, kChoices.size()> names{};
     for (std::size_t i = 0; i < names.size(); ++i) {
@@ -397,6 +440,39 @@ void NormsPanel::draw(Ui& ui) {
     }
     return names;
   }();
+  section_title(ui, "Norm — layers × tokens");
+  ImGui::SameLine(0.0F, px(ui, 10.0F));
+  combo(ui, "norms/tap", "", ui.settings.norms_tap, kNames.data(), static_cast<int>(kNames.size()));
+  tip("Which tap's norm the map shows");
+  ImGui::SameLine(0.0F, px(ui, 10.0F));
+  combo(ui, "norms/statistic", "", ui.settings.norms_statistic, kStatistics.data(),
+        static_cast<int>(kStatistics.size()));
+  tip("The Euclidean norm of the tensor's row, or its largest magnitude");
+  ImGui::SameLine(0.0F, px(ui, 10.0F));
+  int scale = ui.settings.norms_linear ? 1 : 0;
+  combo(ui, "norms/scale", "", scale, kScales.data(), static_cast<int>(kScales.size()));
+  ui.settings.norms_linear = scale == 1;
+  tip("How values become colours");
+}
+
+void NormsPanel::missing(Ui& ui) const {
+  const auto& recording = ui.snapshot->recording;
+  const bool missing = recording != nullptr && !recording->norms.empty();
+  ImGui::PushTextWrapPos();
+  text(colors(ui).quiet, missing ? recording->norms
+                                 : "This model has no such tap, or it was not captured. Choose "
+                                   "another above.");
+  ImGui::PopTextWrapPos();
+  ui.widgets.state("norms/missing", missing ? recording->norms : "");
+}
+
+void NormsPanel::draw(Ui& ui) {
+  if (ui.shown_frame() == nullptr) {
+    empty_state(ui, "norms", "No norms yet",
+                "Every evaluated token adds a column: how large its hidden state is after each "
+                "layer. Open a model and press Step (F10).");
+    return;
+  }
   if (pinned_model_ != ui.snapshot->model.get()) {
     pinned_model_ = ui.snapshot->model.get();
     pinned_.reset();
@@ -404,33 +480,34 @@ void NormsPanel::draw(Ui& ui) {
   }
   int& choice = ui.settings.norms_tap;
   choice = std::clamp(choice, 0, static_cast<int>(kChoices.size()) - 1);
-  const Tap tap = kChoices[static_cast<std::size_t>(choice)].tap;
-  map_.select(tap);
-  map_.update(*ui.snapshot);
-  ui.widgets.state("norms/tap", std::string(capture::tap_name(tap)));
-  ui.widgets.state("norms/range", fmt::format("{} … {}", view::number_text(double{map_.lo()}),
-                                              view::number_text(double{map_.hi()})));
+  int& statistic = ui.settings.norms_statistic;
+  statistic = std::clamp(statistic, 0, backend::kNumStatistics - 1);
+  choice_ = {kChoices[static_cast<std::size_t>(choice)].tap,
+             static_cast<backend::Statistic>(statistic)};
+  range_.update(*ui.snapshot, choice_);
+  if (ui.pictures) {
+    backend::StatsLook& look = ui.look.stats;
+    look.tap = choice_.tap;
+    look.statistic = choice_.statistic;
+    look.profile = look.profile || side_ == 0;
+    look.position = ui.selection.position < 0 ? -1 : ui.shown_position();
+  }
+  ui.widgets.state("norms/tap", std::string(capture::tap_name(choice_.tap)));
+  ui.widgets.state("norms/statistic", kStatistics[static_cast<std::size_t>(statistic)]);
+  ui.widgets.state("norms/scale", kScales[ui.settings.norms_linear ? 1 : 0]);
+  ui.widgets.state("norms/range", fmt::format("{} … {}", view::number_text(double{range_.lo()}),
+                                              view::number_text(double{range_.hi()})));
   const ImVec2 room = ImGui::GetContentRegionAvail();
   const bool both = room.x > px(ui, 640.0F);
   const float right = both ? std::clamp(room.x * 0.32F, px(ui, 240.0F), px(ui, 560.0F)) : 0.0F;
   const float gap = px(ui, 20.0F);
   if (ImGui::BeginChild("map side", {both ? room.x - right - gap : room.x, room.y}, 0,
                         ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse)) {
-    section_title(ui, "Norm — layers × tokens");
-    ImGui::SameLine(0.0F, px(ui, 10.0F));
-    combo(ui, "norms/tap", "", choice, kNames.data(), static_cast<int>(kNames.size()));
-    tip("Which tap's norm the map shows");
-    if (map_.any()) {
-      map(ui, ImGui::GetContentRegionAvail(), tap);
+    titles(ui);
+    if (range_.any()) {
+      map(ui, ImGui::GetContentRegionAvail());
     } else {
-      const auto& recording = ui.snapshot->recording;
-      const bool missing = recording != nullptr && !recording->norms.empty();
-      ImGui::PushTextWrapPos();
-      text(c.quiet, missing ? recording->norms
-                            : "This model has no such tap, or it was not captured. Choose another "
-                              "above.");
-      ImGui::PopTextWrapPos();
-      ui.widgets.state("norms/missing", missing ? recording->norms : "");
+      missing(ui);
     }
   }
   ImGui::EndChild();

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "gui/panels/widgets.h"
-#include "gui/view/logits_view.h"
 #include "gui/view/text.h"
 
 namespace layerscope::gui {
@@ -18,22 +17,30 @@ struct Axis {
   bool any = false;
 
   [[nodiscard]] float transform(float v) const {
-    return log ? (v > 0.0F ? std::log10(v) : std::nanf("")) : v;
+    if (v == HeatmapData::kHole || (log && v <= 0.0F)) {
+      return std::nanf("");
+    }
+    return log ? std::log10(v) : v;
   }
 };
 
 Axis find_axis(std::span<const PlotLine> lines, const Plot& plot) {
   Axis axis;
   axis.log = plot.log_y;
-  for (const PlotLine& line : lines) {
-    for (const float raw : *line.values) {
-      const float v = axis.transform(raw);
-      if (!std::isfinite(v)) {
-        continue;
-      }
+  const auto take = [&axis](float raw) {
+    const float v = axis.transform(raw);
+    if (std::isfinite(v)) {
       axis.lo = axis.any ? std::min(axis.lo, v) : v;
       axis.hi = axis.any ? std::max(axis.hi, v) : v;
       axis.any = true;
+    }
+  };
+  if (plot.lo <= plot.hi) {
+    take(plot.lo);
+    take(plot.hi);
+  } else {
+    for (const PlotLine& line : lines) {
+      std::for_each(line.values->begin(), line.values->end(), take);
     }
   }
   if (plot.from_zero) {
@@ -62,48 +69,49 @@ struct Frame {
   }
 };
 
-void draw_dense(ImDrawList* draw, const Frame& frame, const PlotLine& line) {
-  const int columns = std::max(1, static_cast<int>(frame.max.x - frame.min.x));
-  const view::Envelope parts = view::envelope(*line.values, columns);
-  for (int c = 0; c < columns; ++c) {
-    const auto at = static_cast<std::size_t>(c);
-    const float lo = frame.axis.transform(parts.lo[at]);
-    const float hi = frame.axis.transform(parts.hi[at]);
-    if (std::isfinite(lo) && std::isfinite(hi)) {
-      const float x = frame.min.x + static_cast<float>(c);
-      draw->AddLine({x, frame.y(hi) - 0.5F}, {x, frame.y(lo) + 0.5F}, line.color);
-    }
+/// The strokes of up to kMostChartLines lines, as an image over the plot.
+void draw_strokes(Ui& ui, const Plot& plot, const Frame& frame, std::string_view part,
+                  std::span<const PlotLine> lines, const ChartSource& source) {
+  if (ui.heatmaps == nullptr || lines.empty()) {
+    return;
+  }
+  ChartData chart;
+  chart.source = source;
+  chart.lo = frame.axis.lo;
+  chart.hi = frame.axis.hi;
+  chart.log_scale = frame.axis.log;
+  chart.marks = plot.marks;
+  chart.thickness = px(ui, 1.5F);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    chart.colors[i] = lines[i].color;
+  }
+  const int margin = chart_margin(chart.thickness);
+  chart.width = static_cast<int>(frame.max.x - frame.min.x) + 2 * margin;
+  chart.height = static_cast<int>(frame.max.y - frame.min.y) + 2 * margin;
+  const TextureHandle texture = ui.heatmaps->chart(fmt::format("{}/{}", plot.id, part), chart);
+  if (texture != 0) {
+    const ImVec2 min{frame.min.x - static_cast<float>(margin),
+                     frame.min.y - static_cast<float>(margin)};
+    ImGui::GetWindowDrawList()->AddImage(
+        ImTextureRef(static_cast<ImTextureID>(texture)), min,
+        {min.x + static_cast<float>(chart.width), min.y + static_cast<float>(chart.height)});
   }
 }
 
-void draw_line(ImDrawList* draw, const Frame& frame, const PlotLine& line, float thickness) {
-  if (static_cast<float>(line.values->size()) > frame.max.x - frame.min.x) {
-    draw_dense(draw, frame, line);
-    return;
-  }
-  int run = 0;
-  ImVec2 last{};
-  const auto finish = [&] {
-    if (run == 1) {
-      draw->PathClear();
-      draw->AddCircleFilled(last, thickness, line.color, 8);
-    } else {
-      draw->PathStroke(line.color, 0, thickness);
+void draw_lines(Ui& ui, const Plot& plot, const Frame& frame, std::span<const PlotLine> lines) {
+  const auto n_drawn = std::min(static_cast<std::size_t>(plot.drawn.lines), lines.size());
+  draw_strokes(ui, plot, frame, "drawn", lines.first(n_drawn), plot.drawn);
+  for (std::size_t first = n_drawn; first < lines.size(); first += kMostChartLines) {
+    const auto some =
+        lines.subspan(first, std::min<std::size_t>(kMostChartLines, lines.size() - first));
+    std::vector<const std::vector<float>*> values;
+    for (const PlotLine& line : some) {
+      values.push_back(line.values);
     }
-    run = 0;
-  };
-  draw->PathClear();
-  for (std::size_t i = 0; i < line.values->size(); ++i) {
-    const float v = frame.axis.transform((*line.values)[i]);
-    if (!std::isfinite(v)) {
-      finish();
-      continue;
-    }
-    last = {frame.x(static_cast<float>(i)), frame.y(v)};
-    draw->PathLineTo(last);
-    ++run;
+    std::vector<float> rows;
+    draw_strokes(ui, plot, frame, fmt::format("values {}", first), some,
+                 view::chart_rows(values, rows));
   }
-  finish();
 }
 
 void hover_values(Ui& ui, const Plot& plot, std::span<const PlotLine> lines, int index) {
@@ -118,7 +126,9 @@ void hover_values(Ui& ui, const Plot& plot, std::span<const PlotLine> lines, int
       text(line.color, line.name);
       ImGui::SameLine(ImGui::GetFontSize() * 6.0F);
       mono(ui, colors(ui).text,
-           std::isnan(v) ? "—" : fmt::format("{} {}", view::number_text(double{v}), plot.unit));
+           v == HeatmapData::kHole || (std::isnan(v) && !plot.marks)
+               ? "—"
+               : fmt::format("{} {}", view::number_text(double{v}), plot.unit));
     }
   }
   ImGui::EndTooltip();
@@ -155,8 +165,10 @@ int draw_plot(Ui& ui, const Plot& plot, std::span<const PlotLine> lines) {
   const std::string bottom = label(frame.axis.lo);
   const float axis_width =
       std::max(ImGui::CalcTextSize(top.c_str()).x, ImGui::CalcTextSize(bottom.c_str()).x);
-  frame.min = {min.x + axis_width + px(ui, 12.0F), min.y + px(ui, 7.0F)};
-  frame.max = {max.x - px(ui, 7.0F), max.y - px(ui, 7.0F)};
+  // Whole pixels: the strokes are an image.
+  frame.min = {std::round(min.x + axis_width + px(ui, 12.0F)), std::round(min.y + px(ui, 7.0F))};
+  frame.max = {std::max(std::round(max.x - px(ui, 7.0F)), frame.min.x + 1.0F),
+               std::max(std::round(max.y - px(ui, 7.0F)), frame.min.y + 1.0F)};
   draw->PushClipRect(min, max, true);
   draw->AddText({min.x + px(ui, 5.0F), min.y + px(ui, 2.0F)}, c.quiet, top.c_str());
   draw->AddText({min.x + px(ui, 5.0F), max.y - line_height - px(ui, 2.0F)}, c.quiet,
@@ -169,9 +181,7 @@ int draw_plot(Ui& ui, const Plot& plot, std::span<const PlotLine> lines) {
     const float x = frame.x(static_cast<float>(plot.marked));
     draw->AddLine({x, min.y}, {x, max.y}, mix(c.plot, c.accent, 0.6F), px(ui, 1.0F));
   }
-  for (const PlotLine& line : lines) {
-    draw_line(draw, frame, line, px(ui, 1.5F));
-  }
+  draw_lines(ui, plot, frame, lines);
   int index = -1;
   if (hovered && frame.n > 0) {
     const float span = std::max(frame.max.x - frame.min.x, 1.0F);

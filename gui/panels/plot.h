@@ -1,5 +1,5 @@
-// Line plot: a few series over one axis, with gaps, range in numbers, and values on hover. UI
-// thread.
+// Line plot: a few series over one axis, with gaps, range in numbers, and values on hover; the
+// strokes are drawn on the GPU. UI thread.
 #pragma once
 
 #include <functional>
@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "gui/panels/ui.h"
+#include "gui/view/chart.h"
 
 namespace layerscope::gui {
 
 struct PlotLine {
   std::string_view name;
-  const std::vector<float>* values;  ///< NaN and ±Inf are gaps
+  /// HeatmapData::kHole is a gap; so are NaN and ±Inf, unless Plot::marks is set.
+  const std::vector<float>* values;
   ImU32 color;
 };
 
@@ -26,7 +28,13 @@ struct Plot {
   bool from_zero = false;                  ///< the axis begins at 0
   bool log_y = false;                      ///< values ≤ 0 become gaps
   int marked = -1;                         ///< index with a line in accent, −1 none
+  bool marks = false;                      ///< NaN and ±Inf are shown as what they are
   std::function<std::string(int)> x_text;  ///< extra words for the tooltip
+  /// The first lines as the engine drew them: the strokes come from there, `values` only give the
+  /// numbers on hover. No lines: the strokes come from the values.
+  ChartSource drawn;
+  /// Range of all values where it is known; else they are searched.
+  float lo = 1.0F, hi = 0.0F;
 };
 
 /// Draws the plot as one item. Returns the index under the mouse, or −1.

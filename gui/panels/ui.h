@@ -41,6 +41,8 @@ struct Settings {
   bool show_scores = false;
   int token_color = 0;  ///< 0 probability, 1 entropy, 2 rank, 3 finding
   int norms_tap = 0;
+  int norms_statistic = 0;  ///< backend::Statistic
+  bool norms_linear = false;
   bool lens = true;  ///< the logit lens is open
   std::string last_folder;
   std::vector<std::string> recent;  ///< most recent first, at most 12

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 
-#include "engine/backend/draw_stats.h"
+#include "engine/backend/draw.h"
 
 namespace layerscope::gui::view {
 namespace {
@@ -35,6 +35,15 @@ void add(float value, float& lo, float& hi) {
 }
 
 }  // namespace
+
+ChartSource chart_values(std::span<const float> values, int rows) {
+  ChartSource source;
+  source.values = values;
+  source.lines = rows;
+  source.cells = static_cast<int>(values.size()) / std::max(rows, 1);
+  source.version = hash_of(values);
+  return source;
+}
 
 ChartSource chart_rows(std::span<const std::vector<float>* const> lines, std::vector<float>& rows) {
   ChartSource source;

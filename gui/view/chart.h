@@ -48,6 +48,8 @@ constexpr int chart_margin(float thickness) { return static_cast<int>(thickness)
 
 namespace view {
 
+/// `rows` rows of values as they are.
+ChartSource chart_values(std::span<const float> values, int rows);
 /// Cells of host values: every value a cell while there are few, else the smallest and largest
 /// finite one of each (backend::series_cells); the source points into `rows`.
 ChartSource chart_rows(std::span<const std::vector<float>* const> lines, std::vector<float>& rows);

@@ -48,6 +48,34 @@ HeatmapData Drawn::cells(const backend::DrawGrid& grid) const {
   return data;
 }
 
+ChartSource Drawn::lines(const backend::DrawGrid& grid, int first, int n, bool ranges,
+                         bool pooled) const {
+  ChartSource source;
+  source.lines = n;
+  source.cells = grid.width;
+  source.ranges = ranges;
+  source.pooled = pooled;
+  source.version = value;
+  const auto width = static_cast<std::size_t>(grid.width);
+  const std::size_t offset = grid.offset + static_cast<std::size_t>(first) * width;
+  if (slot >= 0) {
+    source.device = {slot, offset, value};
+  } else if (host != nullptr) {
+    source.values = std::span(host + offset, static_cast<std::size_t>(ranges ? 2 * n : n) * width);
+  }
+  return source;
+}
+
+const backend::DrawnStats* drawn_stats(const Drawn* drawn, const session::Snapshot& snapshot) {
+  const bool present = drawn != nullptr && (snapshot.draws || is_complete(*drawn, snapshot));
+  return present ? &drawn->frame.stats : nullptr;
+}
+
+int drawn_position(const Drawn& drawn, int wanted) {
+  const int there = drawn.frame.stats.look.position;
+  return there == (wanted < 0 ? drawn.frame.n_tokens - 1 : wanted) ? there : -1;
+}
+
 bool shows(const Drawn& drawn, const session::Snapshot& snapshot) {
   const capture::TokenFrame* last = snapshot.frame(drawn.frame.n_tokens - 1);
   return drawn.frame.tag.session_serial == snapshot.session_serial && last != nullptr &&

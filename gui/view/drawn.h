@@ -8,6 +8,7 @@
 
 #include "engine/backend/draw.h"
 #include "engine/session/session.h"
+#include "gui/view/chart.h"
 #include "gui/view/heatmap.h"
 
 namespace layerscope::gui::view {
@@ -20,12 +21,21 @@ struct Drawn {
 
   /// One of its grids, to be coloured over 0 … 1.
   [[nodiscard]] HeatmapData cells(const backend::DrawGrid& grid) const;
+  /// Lines of one of its grids, from row `first` on; with `ranges` two rows each.
+  [[nodiscard]] ChartSource lines(const backend::DrawGrid& grid, int first, int n, bool ranges,
+                                  bool pooled) const;
 };
 
 /// Whether it shows tokens that the snapshot still has, as they are.
 bool shows(const Drawn& drawn, const session::Snapshot& snapshot);
 /// Whether it shows everything that was evaluated.
 bool is_complete(const Drawn& drawn, const session::Snapshot& snapshot);
+
+/// The statistics of a picture where a panel may draw from them: they show the present tokens, or,
+/// while a GPU draws beside the steps, those of a moment ago. Null: draw from the frames.
+const backend::DrawnStats* drawn_stats(const Drawn* drawn, const session::Snapshot& snapshot);
+/// The position whose profile or bars they hold, if it is the wanted one (−1: the newest); else −1.
+int drawn_position(const Drawn& drawn, int wanted);
 
 struct ColorRange {
   float lo = 0.0F, hi = 1.0F;

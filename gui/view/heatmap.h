@@ -47,6 +47,8 @@ struct HeatmapData {
   static constexpr float kHole = -std::numeric_limits<float>::max();
 };
 
+struct ChartData;  // chart.h
+
 /// Opaque texture handle (an ImTextureID in practice); 0 means nothing to draw.
 using TextureHandle = std::uint64_t;
 
@@ -56,6 +58,8 @@ class HeatmapRenderer {
   /// The texture for `key`, one texel per value. Textures whose key was not asked for during a few
   /// frames are freed. Call on the UI thread between the start and the end of a frame.
   virtual TextureHandle texture(std::string_view key, const HeatmapData& data) = 0;
+  /// Likewise for lines and bars, one texel per pixel.
+  virtual TextureHandle chart(std::string_view key, const ChartData& data) = 0;
   /// "staging · software Vulkan (llvmpipe)": which path is active.
   [[nodiscard]] virtual std::string_view path_text() const = 0;
   /// Why that path.

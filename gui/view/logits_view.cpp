@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "engine/backend/draw.h"
 
 namespace layerscope::gui::view {
 namespace {
-
-constexpr float kGap = std::numeric_limits<float>::quiet_NaN();
 
 int rank_of(const capture::LogitSummary& summary, std::int32_t id) {
   for (std::size_t i = 0; i < summary.top.size(); ++i) {
@@ -20,7 +19,7 @@ int rank_of(const capture::LogitSummary& summary, std::int32_t id) {
 
 }  // namespace
 
-LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n) {
+LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n, int n_tokens) {
   LogitBars result;
   const capture::TokenFrame* frame = snapshot.frame(position);
   if (frame == nullptr || !frame->logits) {
@@ -28,7 +27,8 @@ LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n) {
   }
   const capture::LogitSummary& now = *frame->logits;
   const capture::TokenFrame* before = snapshot.frame(position - 1);
-  const capture::TokenFrame* after = snapshot.frame(position + 1);
+  const bool last = n_tokens >= 0 && position + 1 >= n_tokens;
+  const capture::TokenFrame* after = last ? nullptr : snapshot.frame(position + 1);
   const capture::LogitSummary* old =
       before != nullptr && before->logits ? &*before->logits : nullptr;
   result.known = true;
@@ -42,8 +42,7 @@ LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n) {
     bar.logit = token.logit;
     bar.prob = token.prob;
     bar.rank = rank;
-    const float length = largest > 0.0F ? token.prob / largest : 0.0F;
-    bar.length = std::isfinite(length) ? std::clamp(length, 0.0F, 1.0F) : 0.0F;
+    bar.length = backend::bar_length(token.prob, largest);
     bar.was_listed = old != nullptr;
     const int old_rank = old != nullptr ? rank_of(*old, token.id) : -1;
     if (old_rank >= 0) {
@@ -70,8 +69,30 @@ LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n) {
   return result;
 }
 
+ChartSource bar_cells(const LogitBars& bars, std::vector<float>& cells) {
+  constexpr std::size_t kBars = capture::kTopTokens;
+  cells.assign(2 * kBars, HeatmapData::kHole);
+  for (std::size_t i = 0; i < bars.bars.size() && i < kBars; ++i) {
+    cells[i] = bars.bars[i].length;
+    cells[kBars + i] = bars.bars[i].chosen ? 1.0F : 0.0F;
+  }
+  return chart_values(cells, 2);
+}
+
+void LogitSeries::Range::take(float value) {
+  if (std::isfinite(value)) {
+    const bool first = lo > hi;
+    lo = first ? value : std::min(lo, value);
+    hi = first ? value : std::max(hi, value);
+  }
+}
+
 void LogitSeries::update(const session::Snapshot& snapshot) {
-  const int keep = cursor_.unchanged(snapshot);
+  int keep = cursor_.unchanged(snapshot);
+  if (keep < cursor_.size()) {
+    keep = 0;  // what is gone may have made the ranges
+    entropy_range = logit_range = {};
+  }
   if (keep < cursor_.size() || cursor_.size() == 0) {
     cursor_.truncate(keep, snapshot);
   }
@@ -85,29 +106,18 @@ void LogitSeries::update(const session::Snapshot& snapshot) {
       break;
     }
     const bool known = frame->logits.has_value();
-    entropy.push_back(known ? frame->logits->entropy : kGap);
-    min.push_back(known ? frame->logits->min : kGap);
-    mean.push_back(known ? frame->logits->mean : kGap);
-    max.push_back(known ? frame->logits->max : kGap);
+    entropy.push_back(known ? frame->logits->entropy : HeatmapData::kHole);
+    min.push_back(known ? frame->logits->min : HeatmapData::kHole);
+    mean.push_back(known ? frame->logits->mean : HeatmapData::kHole);
+    max.push_back(known ? frame->logits->max : HeatmapData::kHole);
+    if (known) {
+      entropy_range.take(entropy.back());
+      for (const float value : {min.back(), mean.back(), max.back()}) {
+        logit_range.take(value);
+      }
+    }
     cursor_.push(*frame);
   }
-}
-
-Envelope envelope(const std::vector<float>& values, int columns) {
-  Envelope result;
-  const auto parts = static_cast<std::size_t>(std::max(columns, 1));
-  result.lo.assign(parts, kGap);
-  result.hi.assign(parts, kGap);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) {
-      continue;
-    }
-    const std::size_t part = i * parts / values.size();
-    // fmin and fmax take the number where the other is NaN.
-    result.lo[part] = std::fmin(result.lo[part], values[i]);
-    result.hi[part] = std::fmax(result.hi[part], values[i]);
-  }
-  return result;
 }
 
 }  // namespace layerscope::gui::view

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/session/snapshot.h"
+#include "gui/view/chart.h"
 #include "gui/view/frames.h"
 
 namespace layerscope::gui::view {
@@ -35,23 +36,27 @@ struct LogitBars {
   std::uint32_t non_finite = 0;
 };
 
-LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n);
+/// As if only positions [0, n_tokens) were there; n_tokens < 0: all of them.
+LogitBars logit_bars(const session::Snapshot& snapshot, int position, int n, int n_tokens = -1);
 
-/// Per position; NaN where no distribution was computed.
+/// The bars from the frames, for where the engine draws no pictures: `cells` gets the values of
+/// backend::DrawnStats::bars, the source points into it.
+ChartSource bar_cells(const LogitBars& bars, std::vector<float>& cells);
+
+/// Per position; HeatmapData::kHole where no distribution was computed.
 class LogitSeries {
  public:
   void update(const session::Snapshot& snapshot);
   std::vector<float> entropy, min, mean, max;
+  /// Smallest and largest finite value; lo > hi when there are none.
+  struct Range {
+    float lo = 1.0F, hi = 0.0F;
+    void take(float value);
+  };
+  Range entropy_range, logit_range;
 
  private:
   FrameCursor cursor_;
 };
-
-/// Smallest and largest finite value of each of `columns` equal parts of `values`; NaN where a part
-/// has none. Used where there are more values than pixels.
-struct Envelope {
-  std::vector<float> lo, hi;
-};
-Envelope envelope(const std::vector<float>& values, int columns);
 
 }  // namespace layerscope::gui::view

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "gui/vulkan/check.h"
+#include "shaders/chart.comp.spv.h"
 #include "shaders/heatmap.comp.spv.h"
 
 namespace layerscope::gui {
@@ -22,6 +23,10 @@ constexpr std::uint32_t kGroup = 8;     ///< the shader's work group is kGroup Ã
 constexpr std::uint32_t kFlagLog = 1;
 constexpr std::uint32_t kFlagSpecial = 2;
 constexpr std::uint32_t kOverlayShift = 2;  ///< two bits: HeatmapData::overlay
+// Of charts, beside kFlagLog.
+constexpr std::uint32_t kFlagMarks = 2;
+constexpr std::uint32_t kFlagRanges = 4;
+constexpr std::uint32_t kFlagPooled = 8;
 
 }  // namespace
 
@@ -35,7 +40,7 @@ VulkanHeatmaps::VulkanHeatmaps(const Context& context, std::string reason)
 Result<std::unique_ptr<VulkanHeatmaps>> VulkanHeatmaps::create(const Context& context,
                                                                std::string reason) {
   std::unique_ptr<VulkanHeatmaps> heatmaps(new VulkanHeatmaps(context, std::move(reason)));
-  LS_CHECK(heatmaps->create_pipeline());
+  LS_CHECK(heatmaps->create_pipelines());
   return heatmaps;
 }
 
@@ -48,7 +53,7 @@ VulkanHeatmaps::~VulkanHeatmaps() {
   }
 }
 
-Status VulkanHeatmaps::create_pipeline() {
+Status VulkanHeatmaps::create_pipelines() {
   VkDevice device = context_.device();
   VkSamplerCreateInfo sampler{};
   sampler.sType = VK_STRUCTURE_TYPE_SAMPLER_CREATE_INFO;
@@ -97,7 +102,7 @@ Status VulkanHeatmaps::create_pipeline() {
   pool_ = UniqueDescriptorPool(device, raw_pool);
 
   const std::array<VkDescriptorSetLayout, 2> layouts{input_layout_.get(), output_layout_.get()};
-  VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(Job::Push)};
+  VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(Push)};
   VkPipelineLayoutCreateInfo layout{};
   layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
   layout.setLayoutCount = static_cast<std::uint32_t>(layouts.size());
@@ -108,12 +113,19 @@ Status VulkanHeatmaps::create_pipeline() {
   LS_VK(vkCreatePipelineLayout(device, &layout, nullptr, &raw_layout));
   layout_ = UniquePipelineLayout(device, raw_layout);
 
-  VkShaderModuleCreateInfo code{};
-  code.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
-  code.codeSize = sizeof(kHeatmapComp);
-  code.pCode = kHeatmapComp;
+  LS_CHECK(create_pipeline(kHeatmapComp, pipelines_[static_cast<std::size_t>(Shader::kHeatmap)]));
+  return create_pipeline(kChartComp, pipelines_[static_cast<std::size_t>(Shader::kChart)]);
+}
+
+Status VulkanHeatmaps::create_pipeline(std::span<const std::uint32_t> code,
+                                       UniquePipeline& pipeline) {
+  VkDevice device = context_.device();
+  VkShaderModuleCreateInfo module_info{};
+  module_info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
+  module_info.codeSize = code.size_bytes();
+  module_info.pCode = code.data();
   VkShaderModule raw_module = VK_NULL_HANDLE;
-  LS_VK(vkCreateShaderModule(device, &code, nullptr, &raw_module));
+  LS_VK(vkCreateShaderModule(device, &module_info, nullptr, &raw_module));
   const UniqueShaderModule module(device, raw_module);
   VkComputePipelineCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
@@ -121,10 +133,10 @@ Status VulkanHeatmaps::create_pipeline() {
   info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
   info.stage.module = raw_module;
   info.stage.pName = "main";
-  info.layout = raw_layout;
+  info.layout = layout_.get();
   VkPipeline raw = VK_NULL_HANDLE;
   LS_VK(vkCreateComputePipelines(device, VK_NULL_HANDLE, 1, &info, nullptr, &raw));
-  pipeline_ = UniquePipeline(device, raw);
+  pipeline = UniquePipeline(device, raw);
   return {};
 }
 
@@ -234,24 +246,22 @@ void VulkanHeatmaps::set_path(std::string text, std::string reason) {
   path_reason_ = std::move(reason);
 }
 
-Result<std::pair<VkDescriptorSet, std::uint32_t>> VulkanHeatmaps::input_of(const HeatmapData& data,
-                                                                           std::size_t count) {
-  if (data.device.slot >= 0) {
-    const auto slot = static_cast<std::size_t>(data.device.slot);
-    if (slot >= slots_.size() || count > slot_floats_ ||
-        data.device.offset > slot_floats_ - count) {
+Result<std::pair<VkDescriptorSet, std::uint32_t>> VulkanHeatmaps::input_of(
+    const DeviceValues& device, std::span<const float> values, std::size_t count) {
+  if (device.slot >= 0) {
+    const auto slot = static_cast<std::size_t>(device.slot);
+    if (slot >= slots_.size() || count > slot_floats_ || device.offset > slot_floats_ - count) {
       return internal_error("it lies outside the shared slots");
     }
     reads_slots_ = true;
-    return std::pair(slots_[slot], static_cast<std::uint32_t>(data.device.offset));
+    return std::pair(slots_[slot], static_cast<std::uint32_t>(device.offset));
   }
-  if (data.values.size() < count) {
+  if (values.size() < count) {
     return internal_error("it has fewer values than cells");
   }
   const VkDeviceSize bytes = count * sizeof(float);
   LS_TRY(Chunk* const chunk, staging(bytes));
-  std::memcpy(static_cast<std::byte*>(chunk->buffer.mapped) + chunk->used, data.values.data(),
-              bytes);
+  std::memcpy(static_cast<std::byte*>(chunk->buffer.mapped) + chunk->used, values.data(), bytes);
   const auto first = static_cast<std::uint32_t>(chunk->used / sizeof(float));
   chunk->used += bytes;
   ++uploads_;
@@ -288,30 +298,72 @@ TextureHandle VulkanHeatmaps::refuse(std::string_view key, std::string_view why)
 }
 
 TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& data) {
-  const auto limit = static_cast<int>(context_.limits().maxImageDimension2D);
-  if (data.width <= 0 || data.height <= 0) {
+  Look look;
+  look.version = data.version;
+  look.device = data.device;
+  look.push.width = data.width;
+  look.push.height = data.height;
+  look.push.kind = static_cast<std::uint32_t>(data.color_map);
+  look.push.flags = (data.log_scale ? kFlagLog : 0U) | (data.flag ? kFlagSpecial : 0U) |
+                    (static_cast<std::uint32_t>(data.overlay) << kOverlayShift);
+  look.push.lo = data.lo;
+  look.push.hi = data.hi;
+  return made(key, look, data.values,
+              static_cast<std::size_t>(std::max(data.width, 0)) *
+                  static_cast<std::size_t>(std::max(data.height, 0)));
+}
+
+TextureHandle VulkanHeatmaps::chart(std::string_view key, const ChartData& data) {
+  const ChartSource& source = data.source;
+  const bool bars = data.kind == ChartData::Kind::kBars;
+  const int rows = bars ? 2 : source.ranges ? 2 * source.lines : source.lines;
+  if (source.cells <= 0 || source.lines <= 0 || (bars && data.height > source.cells)) {
     return 0;
   }
-  if (data.width > limit || data.height > limit) {
-    return refuse(key,
-                  fmt::format("{}x{} is larger than {} on a side", data.width, data.height, limit));
+  if (source.lines > kMostChartLines) {
+    return refuse(key, fmt::format("{} lines are more than {}", source.lines, kMostChartLines));
   }
-  const std::size_t count =
-      static_cast<std::size_t>(data.width) * static_cast<std::size_t>(data.height);
+  Look look;
+  look.version = source.version;
+  look.device = source.device;
+  look.shader = Shader::kChart;
+  look.push.width = data.width;
+  look.push.height = data.height;
+  look.push.kind = static_cast<std::uint32_t>(data.kind);
+  look.push.flags = (data.log_scale ? kFlagLog : 0U) | (data.marks ? kFlagMarks : 0U) |
+                    (source.ranges ? kFlagRanges : 0U) | (source.pooled ? kFlagPooled : 0U);
+  look.push.lo = data.lo;
+  look.push.hi = data.hi > data.lo ? data.hi : data.lo + 1.0F;
+  look.push.lines = source.lines;
+  look.push.cells = source.cells;
+  look.push.thickness = data.thickness;
+  look.push.colors = data.colors;
+  return made(key, look, source.values,
+              static_cast<std::size_t>(rows) * static_cast<std::size_t>(source.cells));
+}
+
+TextureHandle VulkanHeatmaps::made(std::string_view key, const Look& look,
+                                   std::span<const float> values, std::size_t count) {
+  const int width = look.push.width;
+  const int height = look.push.height;
+  const auto limit = static_cast<int>(context_.limits().maxImageDimension2D);
+  if (width <= 0 || height <= 0) {
+    return 0;
+  }
+  if (width > limit || height > limit) {
+    return refuse(key, fmt::format("{}x{} is larger than {} on a side", width, height, limit));
+  }
   auto found = entries_.find(key);
-  if (found != entries_.end() &&
-      (found->second.width != data.width || found->second.height != data.height)) {
+  if (found != entries_.end() && (found->second.width != width || found->second.height != height)) {
     bury(std::move(found->second));
     entries_.erase(found);
     found = entries_.end();
   }
-  const Look look{data.version, data.lo,        data.hi,      data.log_scale,
-                  data.flag,    data.color_map, data.overlay, data.device};
   if (found != entries_.end() && found->second.coloured && found->second.look == look) {
     found->second.last_used = frame_;
     return reinterpret_cast<TextureHandle>(found->second.shown);
   }
-  if (data.device.slot < 0 && data.values.size() < count) {
+  if (look.device.slot < 0 && values.size() < count) {
     return refuse(key, "it has fewer values than cells");
   }
   if (found == entries_.end()) {
@@ -319,14 +371,14 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
       return refuse(key, fmt::format("{} textures are in use already", kMaxHeatmaps));
     }
     Entry entry;
-    if (const Status status = create_entry(entry, data.width, data.height); !status.ok()) {
+    if (const Status status = create_entry(entry, width, height); !status.ok()) {
       return refuse(key, status.error().message);
     }
     found = entries_.emplace(std::string(key), std::move(entry)).first;
   }
   Entry& entry = found->second;
   entry.last_used = frame_;
-  const auto input = input_of(data, count);
+  const auto input = input_of(look.device, values, count);
   if (!input.ok()) {
     refuse(key, input.error().message);
     return entry.coloured ? reinterpret_cast<TextureHandle>(entry.shown) : 0;
@@ -335,14 +387,9 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
   job.image = entry.image.image.get();
   job.input = input.value().first;
   job.output = entry.output;
-  job.push = {data.width,
-              data.height,
-              input.value().second,
-              static_cast<std::uint32_t>(data.color_map),
-              (data.log_scale ? kFlagLog : 0U) | (data.flag ? kFlagSpecial : 0U) |
-                  (static_cast<std::uint32_t>(data.overlay) << kOverlayShift),
-              data.lo,
-              data.hi};
+  job.shader = look.shader;
+  job.push = look.push;
+  job.push.offset = input.value().second;
   jobs_.push_back(job);
   entry.coloured = true;
   entry.look = look;
@@ -353,8 +400,9 @@ void VulkanHeatmaps::record(VkCommandBuffer commands) {
   if (jobs_.empty()) {
     return;
   }
-  vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline_.get());
   for (const Job& job : jobs_) {
+    vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE,
+                      pipelines_[static_cast<std::size_t>(job.shader)].get());
     image_barrier(commands, job.image, VK_IMAGE_LAYOUT_UNDEFINED, VK_IMAGE_LAYOUT_GENERAL,
                   VK_PIPELINE_STAGE_2_FRAGMENT_SHADER_BIT | VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
                   VK_ACCESS_2_NONE, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,

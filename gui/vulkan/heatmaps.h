@@ -2,8 +2,9 @@
 //
 // `texture` copies the values into this frame's staging buffer (three slots, so that no frame in
 // flight is overwritten); `record` runs assets/shaders/heatmap.comp once per changed texture,
-// before the frame is drawn. Textures that nobody asked for during a few frames are freed, after
-// the last frame that used them has finished.
+// before the frame is drawn; charts take the same way through assets/shaders/chart.comp. Textures
+// that nobody asked for during a few frames are freed, after the last frame that used them has
+// finished.
 #pragma once
 
 #include <array>
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "gui/view/chart.h"
 #include "gui/view/heatmap.h"
 #include "gui/vulkan/image_memory.h"
 
@@ -27,6 +29,7 @@ class VulkanHeatmaps : public HeatmapRenderer {
   ~VulkanHeatmaps() override;
 
   TextureHandle texture(std::string_view key, const HeatmapData& data) override;
+  TextureHandle chart(std::string_view key, const ChartData& data) override;
   [[nodiscard]] std::string_view path_text() const override { return path_text_; }
   [[nodiscard]] std::string_view path_reason() const override { return path_reason_; }
 
@@ -49,14 +52,25 @@ class VulkanHeatmaps : public HeatmapRenderer {
  private:
   static constexpr std::uint32_t kStagingSlots = 3;
 
-  /// What decides a texture's pixels, beside the values.
+  /// Push constants of both shaders; heatmap.comp reads the first seven.
+  struct Push {
+    std::int32_t width = 0, height = 0;
+    std::uint32_t offset = 0;
+    std::uint32_t kind = 0;  ///< colour map, or kind of chart
+    std::uint32_t flags = 0;
+    float lo = 0.0F, hi = 0.0F;
+    std::int32_t lines = 0, cells = 0;
+    float thickness = 0.0F;
+    std::array<std::uint32_t, kMostChartLines> colors{};
+    bool operator==(const Push&) const = default;
+  };
+  enum class Shader : std::uint8_t { kHeatmap, kChart };
+  /// Values and what decides a texture's pixels beside them.
   struct Look {
     std::uint64_t version = 0;
-    float lo = 0.0F, hi = 0.0F;
-    bool log_scale = false, flag = false;
-    ColorMap color_map = ColorMap::kViridis;
-    Overlay overlay = Overlay::kNone;
     DeviceValues device;
+    Shader shader = Shader::kHeatmap;
+    Push push;  ///< without the offset
     bool operator==(const Look&) const = default;
   };
   struct Entry {
@@ -76,11 +90,8 @@ class VulkanHeatmaps : public HeatmapRenderer {
   struct Job {
     VkImage image = VK_NULL_HANDLE;
     VkDescriptorSet input = VK_NULL_HANDLE, output = VK_NULL_HANDLE;
-    struct Push {
-      std::int32_t width, height;
-      std::uint32_t offset, color_map, flags;
-      float lo, hi;
-    } push{};
+    Shader shader = Shader::kHeatmap;
+    Push push;
   };
   struct Grave {
     Entry entry;
@@ -88,7 +99,11 @@ class VulkanHeatmaps : public HeatmapRenderer {
   };
 
   VulkanHeatmaps(const Context& context, std::string reason);
-  Status create_pipeline();
+  Status create_pipelines();
+  Status create_pipeline(std::span<const std::uint32_t> code, UniquePipeline& pipeline);
+  /// The texture of `values` [count], or of those in device memory, made as `look` says.
+  TextureHandle made(std::string_view key, const Look& look, std::span<const float> values,
+                     std::size_t count);
   Status create_entry(Entry& entry, int width, int height);
   Result<VkDescriptorSet> allocate_set(VkDescriptorSetLayout layout);
   /// Writes a set whose only binding is the whole of a storage buffer.
@@ -96,7 +111,8 @@ class VulkanHeatmaps : public HeatmapRenderer {
   /// Room for `bytes` in this frame's staging slot.
   Result<Chunk*> staging(VkDeviceSize bytes);
   /// Puts the values where the shader finds them: the input and the first value's index.
-  Result<std::pair<VkDescriptorSet, std::uint32_t>> input_of(const HeatmapData& data,
+  Result<std::pair<VkDescriptorSet, std::uint32_t>> input_of(const DeviceValues& device,
+                                                             std::span<const float> values,
                                                              std::size_t count);
   TextureHandle refuse(std::string_view key, std::string_view why);
   void bury(Entry entry);
@@ -108,7 +124,7 @@ class VulkanHeatmaps : public HeatmapRenderer {
   UniqueDescriptorPool pool_;
   UniqueDescriptorSetLayout input_layout_, output_layout_;
   UniquePipelineLayout layout_;
-  UniquePipeline pipeline_;
+  std::array<UniquePipeline, 2> pipelines_;  ///< by Shader
   std::array<std::vector<Chunk>, kStagingSlots> staging_;
   std::map<std::string, Entry, std::less<>> entries_;
   std::vector<Grave> graves_;

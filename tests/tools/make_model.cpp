@@ -55,6 +55,7 @@ constexpr Shape kShapes[] = {
     {"qwen3-30b-a3b-12l", "qwen3moe", 12, 2048, 32, 4, 128, 768, 151936, 40960, 1e6F, false, false,
      true, false, 128, 8},
     {"tiny", "llama", 2, 96, 6, 2, 16, 160, 320, 2048, 1e4F, false, false},
+    {"tiny-long", "llama", 1, 32, 2, 1, 16, 64, 320, 65536, 1e4F, false, false},
     {"tiny-256", "qwen2", 2, 256, 4, 2, 64, 512, 320, 2048, 1e4F, true, true},
 };
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -19,28 +20,29 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 TEST(NormsMap, GrowingRewindingAndPooling_EqualNaive) {
   Builder builder({3, 1, 4});
   NormsMap map;
-  map.select(capture::Tap::kFfnOut);
+  StatRange range;
+  const StatChoice choice{capture::Tap::kFfnOut};
   for (const int n : {1, 64, 65, 200, 150, 4200}) {
     const int had = builder.build()->n_frames;
     const auto s = builder.cut_to(std::min(n, had)).grow_to(n).build();
-    map.update(*s);
+    map.update(*s, choice);
+    range.update(*s, choice);
     float lo = std::numeric_limits<float>::max();
     float hi = 0.0F;
     for (int layer = 0; layer < 3; ++layer) {
       for (int c = 0; c < map.columns(); ++c) {
         float naive = HeatmapData::kHole;
         for (int p = c * map.bin(); p < std::min((c + 1) * map.bin(), n); ++p) {
-          naive = std::max(naive, s->frame(p)->stats(layer, capture::Tap::kFfnOut).l2);
+          const float value = s->frame(p)->stats(layer, capture::Tap::kFfnOut).l2;
+          naive = std::max(naive, value);
+          lo = std::min(lo, value);
+          hi = std::max(hi, value);
         }
         ASSERT_EQ(map.cell(layer, c), naive) << n << " " << layer << " " << c;
-        if (naive != HeatmapData::kHole) {
-          lo = std::min(lo, naive);
-          hi = std::max(hi, naive);
-        }
       }
     }
-    EXPECT_EQ(map.lo(), lo);
-    EXPECT_EQ(map.hi(), hi);
+    EXPECT_EQ(range.lo(), lo);
+    EXPECT_EQ(range.hi(), hi);
     EXPECT_EQ(map.bin(), n > 4096 ? 4 : 1);
   }
 }
@@ -56,22 +58,23 @@ TEST(NormsMap, NonFiniteAndMissing_AreMarkedAndLeftOutOfTheRange) {
   };
   builder.change(0, edit(0, {5.0F, 1, 0, 16, 2, 0})).change(1, edit(1, {}));
   NormsMap map;
-  map.select(capture::Tap::kQ);
+  StatRange range;
   const auto s = builder.build();
-  map.update(*s);
+  map.update(*s, {capture::Tap::kQ});
+  range.update(*s, {capture::Tap::kQ});
   EXPECT_TRUE(std::isnan(map.cell(1, 0)));
   EXPECT_EQ(map.cell(1, 1), HeatmapData::kHole);
-  EXPECT_TRUE(std::isfinite(map.lo()) && map.lo() > 0.0F && map.hi() >= map.lo());
-  EXPECT_TRUE(std::isnan(norm_profile(s->frame(1), capture::Tap::kQ)[1]));
+  EXPECT_TRUE(std::isfinite(range.lo()) && range.lo() > 0.0F && range.hi() >= range.lo());
+  EXPECT_TRUE(std::isnan(norm_profile(s->frame(0), capture::Tap::kQ)[1]));
+  EXPECT_EQ(norm_profile(s->frame(1), capture::Tap::kQ)[1], HeatmapData::kHole);
   EXPECT_TRUE(norm_profile(nullptr, capture::Tap::kQ).empty());
 }
 
 TEST(NormsMap, ModelWideTap_HasOneRow) {
   Builder builder({2, 1, 1});
   NormsMap map;
-  map.select(capture::Tap::kEmbedding);
   const auto s = builder.grow_to(4).build();
-  map.update(*s);
+  map.update(*s, {capture::Tap::kEmbedding});
   EXPECT_EQ(map.rows(), 1);
   EXPECT_EQ(map.cell(0, 2), s->frame(2)->stats(-1, capture::Tap::kEmbedding).l2);
 }
@@ -127,7 +130,7 @@ TEST(LogitSeries, PromptGapsAndRewind) {
   auto s = builder.grow_to(10).build();
   series.update(*s);
   ASSERT_EQ(series.entropy.size(), 10U);
-  EXPECT_TRUE(std::isnan(series.entropy[2]));
+  EXPECT_EQ(series.entropy[2], HeatmapData::kHole);
   EXPECT_EQ(series.entropy[5], s->frame(5)->logits->entropy);
   s = builder.cut_to(6).grow_to(8).build();
   series.update(*s);
@@ -139,16 +142,41 @@ TEST(LogitSeries, PromptGapsAndRewind) {
   EXPECT_TRUE(series.entropy.empty());
 }
 
-TEST(Envelope, GapsAndInfinities_AreLeftOut) {
-  const std::vector<float> values{1,    kNan, 5, 2, std::numeric_limits<float>::infinity(),
-                                  kNan, 7,    3};
-  const Envelope parts = envelope(values, 4);
-  EXPECT_EQ(parts.lo[0], 1.0F);
-  EXPECT_EQ(parts.hi[1], 5.0F);
-  EXPECT_EQ(parts.lo[1], 2.0F);
-  EXPECT_TRUE(std::isnan(parts.lo[2]));
-  EXPECT_EQ(parts.hi[3], 7.0F);
-  EXPECT_TRUE(std::isnan(envelope({}, 3).lo[1]));
+TEST(ChartRows, MoreValuesThanCells_KeepSmallestAndLargest) {
+  std::vector<float> values(5000);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = i % 37 == 0 ? HeatmapData::kHole : i % 41 == 0 ? kNan : std::sin(float(i) * 0.7F);
+  }
+  std::fill_n(values.begin() + 800, 8, kNan);
+  std::fill_n(values.begin() + 1600, 8, HeatmapData::kHole);
+  const std::array<const std::vector<float>*, 1> lines{&values};
+  std::vector<float> rows;
+  const ChartSource source = chart_rows(lines, rows);
+  ASSERT_EQ(source.cells, 625);  // of 8
+  ASSERT_TRUE(source.pooled && source.ranges);
+  for (std::size_t cell = 0; cell < 625; ++cell) {
+    std::vector<float> numbers;
+    bool odd = false;
+    for (std::size_t i = 8 * cell; i < std::min<std::size_t>(8 * cell + 8, 5000); ++i) {
+      odd = odd || std::isnan(values[i]);
+      if (std::isfinite(values[i]) && values[i] != HeatmapData::kHole) {
+        numbers.push_back(values[i]);
+      }
+    }
+    if (!numbers.empty()) {
+      ASSERT_EQ(rows[cell], *std::min_element(numbers.begin(), numbers.end()));
+      ASSERT_EQ(rows[625 + cell], *std::max_element(numbers.begin(), numbers.end()));
+    } else if (odd) {
+      ASSERT_TRUE(std::isnan(rows[cell]));
+    } else {
+      ASSERT_EQ(rows[cell], HeatmapData::kHole);
+    }
+  }
+  const std::vector<float> few{1.0F, kNan, HeatmapData::kHole};
+  const std::array<const std::vector<float>*, 1> short_line{&few};
+  const ChartSource as_is = chart_rows(short_line, rows);
+  EXPECT_EQ(as_is.cells, 3);
+  EXPECT_FALSE(as_is.ranges);
 }
 
 TEST(HeadTable, Sorting_PutsNanFirstEitherWay) {
