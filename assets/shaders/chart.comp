@@ -26,7 +26,9 @@ const uint kMarks = 2u;
 const uint kRanges = 4u;
 const uint kPooled = 8u;
 const float kHole = -3.402823466e+38;
-const vec3 kNan = vec3(1.00, 0.00, 0.78);  // as heatmap.comp
+const vec3 kNan = vec3(1.00, 0.00, 0.78);  // as heatmap.comp, and the next two
+const vec3 kPlusInfinity = vec3(1.00, 0.45, 0.10);
+const vec3 kMinusInfinity = vec3(0.10, 0.85, 1.00);
 const float kMarkAlpha = 0.55;
 
 vec4 colour_of(int line) { return unpackUnorm4x8(push.colours[line]); }
@@ -39,7 +41,12 @@ float value_at(int row, int cell) {
 bool is_number(float v) {
   return v != kHole && (floatBitsToUint(v) & 0x7FFFFFFFu) < 0x7F800000u;
 }
-bool is_odd(float v) { return (floatBitsToUint(v) & 0x7FFFFFFFu) >= 0x7F800000u; }
+// 1 NaN, 2 +Inf, 3 −Inf, 0 any number.
+uint odd_kind(float v) {
+  const uint bits = floatBitsToUint(v);
+  const uint magnitude = bits & 0x7FFFFFFFu;
+  return magnitude > 0x7F800000u ? 1u : magnitude < 0x7F800000u ? 0u : (bits >> 31) != 0u ? 3u : 2u;
+}
 
 const float kGap = -1e30;
 // Distance from the upper end of the axis, in texels; kGap where there is no point.
@@ -59,8 +66,8 @@ float to_segment(vec2 p, vec2 a, vec2 b) {
 }
 
 // How much of the texel a line of points covers.
-float line_cover(int row, vec2 p, float margin, vec2 span, out bool odd) {
-  odd = false;
+float line_cover(int row, vec2 p, float margin, vec2 span, out uint odd) {
+  odd = 0u;
   const int last = push.cells - 1;
   const float step = last > 0 ? span.x / float(last) : 0.0;
   const float first = last > 0 ? margin : margin + span.x / 2.0;
@@ -75,7 +82,9 @@ float line_cover(int row, vec2 p, float margin, vec2 span, out bool odd) {
   float before = begin > 0 ? y_of(value_at(row, begin - 1), margin, span.y) : kGap;
   for (int i = begin; i <= end; ++i) {
     const float value = value_at(row, i);
-    odd = odd || (is_odd(value) && abs(p.x - (first + step * float(i))) < 1.5);
+    if (odd == 0u && abs(p.x - (first + step * float(i))) < 1.5) {
+      odd = odd_kind(value);
+    }
     const float y = y_of(value, margin, span.y);
     if (y != kGap) {
       const vec2 here = vec2(first + step * float(i), y);
@@ -94,8 +103,8 @@ float line_cover(int row, vec2 p, float margin, vec2 span, out bool odd) {
 
 // More cells than texels, or cells of many values: from the smallest to the largest of the column,
 // up to where the next one begins.
-float range_cover(int row, int high_row, vec2 p, float margin, vec2 span, out bool odd) {
-  odd = false;
+float range_cover(int row, int high_row, vec2 p, float margin, vec2 span, out uint odd) {
+  odd = 0u;
   const float x = p.x - 0.5 - margin;
   if (x < -0.5 || x >= span.x) {
     return 0.0;
@@ -107,7 +116,7 @@ float range_cover(int row, int high_row, vec2 p, float margin, vec2 span, out bo
   float bottom = kGap;
   for (int i = begin; i <= end; ++i) {
     const float low = value_at(row, i);
-    odd = odd || is_odd(low);
+    odd = odd == 0u ? odd_kind(low) : odd;
     const float y_low = y_of(low, margin, span.y);
     const float y_high = y_of(value_at(high_row, i), margin, span.y);
     if (y_high != kGap) {
@@ -129,20 +138,21 @@ vec4 lines_at(vec2 p) {
   const bool dense = (push.flags & kPooled) != 0u || float(push.cells) > span.x;
   vec3 colour = vec3(0.0);  // premultiplied
   float alpha = 0.0;
-  bool any_odd = false;
+  uint any_odd = 0u;
   for (int line = 0; line < push.lines; ++line) {
-    bool odd;
+    uint odd;
     const int row = ranges ? 2 * line : line;
     const float cover = dense ? range_cover(row, ranges ? row + 1 : row, p, margin, span, odd)
                               : line_cover(row, p, margin, span, odd);
-    any_odd = any_odd || odd;
+    any_odd = any_odd == 0u ? odd : any_odd;
     const vec4 own = colour_of(line);
     const float a = own.a * cover;
     colour = own.rgb * a + colour * (1.0 - a);
     alpha = a + alpha * (1.0 - a);
   }
-  if (any_odd && (push.flags & kMarks) != 0u) {
-    colour = kNan * kMarkAlpha + colour * (1.0 - kMarkAlpha);
+  if (any_odd != 0u && (push.flags & kMarks) != 0u) {
+    const vec3 mark = any_odd == 1u ? kNan : any_odd == 2u ? kPlusInfinity : kMinusInfinity;
+    colour = mark * kMarkAlpha + colour * (1.0 - kMarkAlpha);
     alpha = kMarkAlpha + alpha * (1.0 - kMarkAlpha);
   }
   return alpha > 0.0 ? vec4(colour / alpha, alpha) : vec4(0.0);

@@ -67,11 +67,11 @@ void fill_series(const DrawnStats& stats, int n_tokens, const FrameAt& frame_at,
       float& hi = (&lo)[cells];
       const float value = values[line];
       if (std::isfinite(value)) {
-        const bool first = lo == kDrawHole || std::isnan(lo);
+        const bool first = lo == kDrawHole || !std::isfinite(lo);
         lo = first ? value : std::min(lo, value);
         hi = first ? value : std::max(hi, value);
       } else if (lo == kDrawHole) {
-        lo = hi = std::numeric_limits<float>::quiet_NaN();
+        lo = hi = value;
       }
     }
   }

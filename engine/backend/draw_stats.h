@@ -64,8 +64,8 @@ struct DrawnStats {
   /// [2][capture::kTopTokens]: probabilities as parts of the largest, then 1 for the token that
   /// comes next and 0 for others.
   DrawGrid bars;
-  /// [2 · kNumSeries][cells]: smallest and largest finite value of each cell, line by line; NaN
-  /// where there are only others, kDrawHole where no distribution was computed.
+  /// [2 · kNumSeries][cells]: smallest and largest finite value of each cell, line by line; the
+  /// first of the others where there are only such, kDrawHole where no distribution was computed.
   DrawGrid series;
   int series_bin = 1;
 };

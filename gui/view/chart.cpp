@@ -25,11 +25,11 @@ void add(float value, float& lo, float& hi) {
   }
   if (!std::isfinite(value)) {
     if (lo == HeatmapData::kHole) {
-      lo = hi = std::nanf("");
+      lo = hi = value;
     }
     return;
   }
-  const bool first = lo == HeatmapData::kHole || std::isnan(lo);
+  const bool first = lo == HeatmapData::kHole || !std::isfinite(lo);
   lo = first ? value : std::min(lo, value);
   hi = first ? value : std::max(hi, value);
 }

@@ -91,7 +91,8 @@ LS_BOTH float largest_of(const StatsHistory& h, int plane, int begin, int end) {
   return best;
 }
 
-/// Smallest or largest finite value of [begin, end) of a plane.
+/// Smallest or largest finite value of [begin, end) of a plane; the first of the others where there
+/// are only such.
 LS_BOTH float extreme_of(const StatsHistory& h, int plane, int begin, int end, bool largest) {
   float best = kMapHole;
   bool found = false;
@@ -100,8 +101,8 @@ LS_BOTH float extreme_of(const StatsHistory& h, int plane, int begin, int end, b
     if (is_finite(v)) {
       best = !found || (largest ? v > best : v < best) ? v : best;
       found = true;
-    } else if (!found && float_bits(v) != kUnknownBits) {
-      best = float_of(kNanBits);
+    } else if (best == kMapHole && float_bits(v) != kUnknownBits) {
+      best = v;
     }
   }
   return best;

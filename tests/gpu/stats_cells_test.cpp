@@ -21,8 +21,8 @@ constexpr std::array kTaps{Tap::kAttnOut, Tap::kFfnOut, Tap::kResidOut};
 constexpr int kColumns = kLayers * 3;
 
 /// Frames, and the same statistics as the GPU has them before they are kept.
-struct Run {
-  explicit Run(int n_tokens) : n(n_tokens), context(n_tokens + 5) {
+struct Kept {
+  explicit Kept(int n_tokens) : n(n_tokens), context(n_tokens + 5) {
     std::mt19937 random(7);
     std::uniform_real_distribution<float> uniform(0.1F, 9.0F);
     planes.resize(static_cast<std::size_t>((2 * kColumns + 4) * context));
@@ -116,7 +116,7 @@ struct Run {
 
 TEST(StatsCells, EveryCell_EqualsTheFrames) {
   for (const int n : {1, 40, 1500, 5000}) {
-    Run run(n);
+    Kept run(n);
     for (const int position : {0, n / 2, n - 1}) {
       const backend::StatsLook look{Tap::kFfnOut, backend::Statistic::kAbsmax, true, true,
                                     position};

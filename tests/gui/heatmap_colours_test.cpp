@@ -1,74 +1,25 @@
 // The compute shader's colours, read back from the device, against the CPU's colour maps that draw
 // the legends. Runs on any Vulkan 1.3 device, software included; skipped without one.
 #include <gtest/gtest.h>
-#include <imgui.h>
 
 #include <array>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "gui/view/color_map.h"
-#include "gui/vulkan/offscreen_target.h"
-#include "gui/vulkan/renderer.h"
+#include "tests/gui/device_image.h"
 
 namespace layerscope::gui {
 namespace {
 
-constexpr std::uint32_t kSize = 64;
-
-class HeatmapColours : public ::testing::Test {
+class HeatmapColours : public DeviceImage {
  protected:
-  void SetUp() override {
-    ContextOptions options;
-    options.validation = true;
-    auto context = Context::create(options);
-    if (!context.ok()) {
-      GTEST_SKIP() << context.error().message;
-    }
-    context_ = std::move(context).value();
-    ImGui::CreateContext();
-    ImGui::GetIO().IniFilename = nullptr;
-    auto target = OffscreenTarget::create(*context_, {kSize, kSize}, VK_FORMAT_R8G8B8A8_UNORM);
-    ASSERT_TRUE(target.ok()) << target.error().message;
-    target_ = std::move(target).value();
-    auto renderer = Renderer::create(*context_, *target_, "test");
-    ASSERT_TRUE(renderer.ok()) << renderer.error().message;
-    renderer_ = std::move(renderer).value();
-  }
-  void TearDown() override {
-    renderer_.reset();
-    target_.reset();
-    if (ImGui::GetCurrentContext() != nullptr) {
-      ImGui::DestroyContext();
-    }
-    if (context_ != nullptr) {
-      EXPECT_EQ(context_->validation_errors(), 0U);
-    }
-  }
-
   /// Draws one frame with `data` stretched over the whole image and reads it back.
   Pixels draw(const HeatmapData& data) {
-    EXPECT_TRUE(renderer_->begin().ok());
-    ImGui::GetIO().DisplaySize = ImVec2(kSize, kSize);
-    ImGui::GetIO().DeltaTime = 1.0F / 60.0F;
-    ImGui::NewFrame();
-    const TextureHandle texture = renderer_->heatmaps().texture("map", data);
-    EXPECT_NE(texture, 0U);
-    ImGui::GetBackgroundDrawList()->AddImage(static_cast<ImTextureID>(texture), {0, 0},
-                                             {kSize, kSize});
-    ImGui::Render();
-    EXPECT_TRUE(renderer_->end().ok());
-    auto pixels = renderer_->capture();
-    EXPECT_TRUE(pixels.ok());
-    return pixels.ok() ? pixels.value() : Pixels{};
+    return draw_texture([&] { return renderer_->heatmaps().texture("map", data); });
   }
-
-  std::unique_ptr<Context> context_;
-  std::unique_ptr<OffscreenTarget> target_;
-  std::unique_ptr<Renderer> renderer_;
   std::uint64_t shade_version_ = 0;
 };
 

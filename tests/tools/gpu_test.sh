@@ -47,7 +47,7 @@ for tool in memcheck initcheck synccheck; do
   check "$tool" test_gpu_diagnosis '*GpuFaults*/0'
 done
 for tool in memcheck racecheck initcheck synccheck; do
-  [ ! -x "$build/tests/bin/test_gpu_draw" ] || check "$tool" test_gpu_draw '*OfAFewTokens*/0'
+  [ ! -x "$build/tests/bin/test_gpu_draw" ] || check "$tool" test_gpu_draw '*FewTokens*/0'
 done
 check racecheck test_gpu_backend 'GpuAhead.ContextEnd*'
 exit $status
