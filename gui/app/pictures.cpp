@@ -208,6 +208,12 @@ void Pictures::after_panels(session::SessionLink& session, Ui& ui) {
     return;
   }
   settled_ = !ui.snapshot->draw_error.empty();
+  // The host draws between two runs, not during one: asking then would only keep the window awake.
+  const session::State state = ui.snapshot->state;
+  if (!ui.snapshot->draws &&
+      (state == session::State::kEvaluating || state == session::State::kRunning)) {
+    return;
+  }
   const std::uint64_t serial = newest_serial(*ui.snapshot);
   const bool same = same_look(ui.look, asked_) && serial == asked_serial_;
   if (!same || ImGui::GetTime() > asked_at_ + kAskAgain) {
