@@ -27,6 +27,7 @@ struct CudaBackend::Drawing {
   /// Host's copy of history.kept.
   std::vector<std::uint8_t> kept;
   kernels::cuda::StatsHistory stats;
+  std::vector<capture::Tap> stat_taps;    ///< of a layer, in the order of its columns
   std::vector<std::uint8_t> stats_known;  ///< 1: `stats` has what the position's frame holds
   std::vector<std::byte> staged;          ///< of positions whose frames are only on the host
   int atlas_tokens = 0;                   ///< taken in

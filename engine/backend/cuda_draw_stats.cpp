@@ -52,9 +52,10 @@ void CudaBackend::place_stats(Planner& planner, StatsHistory& history) const {
 
 Status CudaBackend::start_stats(Drawing& drawing) const {
   const StatsHistory& h = drawing.stats;
+  drawing.stat_taps = stat_taps();
   std::vector<std::int32_t> slots;
   for (int layer = 0; layer < model_->spec.n_layers; ++layer) {
-    for (const Tap tap : stat_taps()) {
+    for (const Tap tap : drawing.stat_taps) {
       slots.push_back(stats_slot(layer, tap));
     }
   }
@@ -65,6 +66,8 @@ Status CudaBackend::start_stats(Drawing& drawing) const {
                           slots.size() * sizeof(slots[0]), cudaMemcpyHostToDevice, on_.stream));
   LS_CUDA(
       cudaMemsetAsync(h.planes, 0xFF, h.n_planes() * size(context_) * sizeof(float), on_.stream));
+  // Grids of a picture start at multiples of 64 floats; what lies between is copied with them.
+  LS_CUDA(cudaMemsetAsync(drawing.cells, 0, kDrawFloats * sizeof(float), on_.stream));
   LS_CHECK(launch_forget_logits(on_, 0, context_, h));
   LS_CUDA(cudaStreamSynchronize(on_.stream));
   drawing.stats_known.assign(size(context_), 0);
@@ -84,7 +87,7 @@ void CudaBackend::note_stats(bool known, int position, int n) {
 
 /// Column of the planes; −1: not summarised in this model.
 int CudaBackend::stat_column(int layer, Tap tap) const {
-  const std::vector<Tap> taps = stat_taps();
+  const std::vector<Tap>& taps = drawing_->stat_taps;
   if (!capture::is_layer_tap(tap)) {
     const auto at = std::find(kWideTaps.begin(), kWideTaps.end(), tap) - kWideTaps.begin();
     return static_cast<int>(taps.size()) * model_->spec.n_layers + static_cast<int>(at);
@@ -124,7 +127,7 @@ Status CudaBackend::keep_prefill_stats(const ForwardRequest& request, bool summa
 Status CudaBackend::upload_stats(const DrawJob& job, int first, int n) {
   Drawing& d = *drawing_;
   const StatsHistory& h = d.stats;
-  const std::vector<Tap> taps = stat_taps();
+  const std::vector<Tap>& taps = d.stat_taps;
   const std::size_t row = size(n) * sizeof(float);
   const std::size_t ranks = size(n) * kTopLogits;
   d.staged.resize(h.n_planes() * row + ranks * (sizeof(float) + sizeof(std::int32_t)));

@@ -72,6 +72,7 @@ class DrawLink : public ::testing::Test {
     request_.map.head = 2;
     request_.row_layer = 1;
     request_.row_head = 2;
+    request_.stats = {capture::Tap::kResidOut, backend::Statistic::kL2, true, true, -1};
   }
   void TearDown() override {
     generator_.reset();  // the stream first, then what it wrote to
@@ -118,10 +119,15 @@ class DrawLink : public ::testing::Test {
     }
     const auto expected = host.take(0);
     long wrong = 0;
-    for (std::size_t i = 0; i < expected->frame.floats(); ++i) {
-      std::uint32_t read = 0;
-      std::memcpy(&read, reader_.bytes() + i * sizeof(float), sizeof(read));
-      wrong += read != std::bit_cast<std::uint32_t>(expected->host[i]) ? 1 : 0;
+    const backend::DrawnFrame& f = expected->frame;
+    for (const backend::DrawGrid* grid : {&f.thumbnails, &f.map, &f.row, &f.stats.map,
+                                          &f.stats.profile, &f.stats.bars, &f.stats.series}) {
+      EXPECT_FALSE(grid->empty());
+      for (std::size_t i = grid->offset; i < grid->offset + grid->floats(); ++i) {
+        std::uint32_t read = 0;
+        std::memcpy(&read, reader_.bytes() + i * sizeof(float), sizeof(read));
+        wrong += read != std::bit_cast<std::uint32_t>(expected->host[i]) ? 1 : 0;
+      }
     }
     EXPECT_EQ(picture->frame.n_tokens, expected->frame.n_tokens);
     return wrong;
