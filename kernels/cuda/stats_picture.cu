@@ -62,8 +62,8 @@ Status launch_forget_logits(const Launch& on, int first, int n, const StatsHisto
     return {};
   }
   const std::size_t pitch = static_cast<std::size_t>(history.context) * sizeof(float);
-  float* series = history.planes + static_cast<std::size_t>(kStatPlanes * history.columns) *
-                                       static_cast<std::size_t>(history.context);
+  float* series = history.planes +
+                  (history.n_planes() - kSeriesPlanes) * static_cast<std::size_t>(history.context);
   LS_CUDA(cudaMemset2DAsync(series + first, pitch, 0xFF,
                             static_cast<std::size_t>(n) * sizeof(float), kSeriesPlanes, on.stream));
   const std::size_t ranks = static_cast<std::size_t>(n) * kTopLogits;

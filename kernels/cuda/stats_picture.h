@@ -27,7 +27,8 @@ struct StatsHistory {
   int context = 0;
 
   [[nodiscard]] std::size_t n_planes() const {
-    return static_cast<std::size_t>(kStatPlanes * columns + kSeriesPlanes);
+    return static_cast<std::size_t>(kStatPlanes) * static_cast<std::size_t>(columns) +
+           static_cast<std::size_t>(kSeriesPlanes);
   }
 };
 
