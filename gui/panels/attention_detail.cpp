@@ -384,10 +384,11 @@ void AttentionDetail::draw(Ui& ui, ImVec2 room) {
     }
     const std::size_t cell = static_cast<std::size_t>(row) * static_cast<std::size_t>(data.width) +
                              static_cast<std::size_t>(column);
-    if (cell < data.values.size()) {  // those of a GPU are not to be read
-      ui.widgets.state("attention/cell",
-                       fmt::format("{} {} {:.9g}", corner.q, corner.k, data.values[cell]));
-    }
+    // A GPU's cells are not to be read.
+    ui.widgets.state("attention/cell",
+                     cell < data.values.size()
+                         ? fmt::format("{} {} {:.9g}", corner.q, corner.k, data.values[cell])
+                         : std::string());
     if (can_zoom(ui)) {
       zoom(ui, map, corner);
     }
