@@ -94,7 +94,8 @@ struct ImGuiHolder {
 /// first, then the shell, renderer, target, device, window and ImGui go.
 class Application {
  public:
-  explicit Application(const Options& options) : options_(options) {}
+  Application(const Options& options, FrameProbe probe)
+      : options_(options), probe_(std::move(probe)) {}
   Status start();
   Status run();
 
@@ -121,6 +122,7 @@ class Application {
   }
 
   const Options& options_;
+  const FrameProbe probe_;
   Clock::time_point began_ = Clock::now();
   std::string settings_path_;
   ImGuiHolder imgui_;
@@ -349,7 +351,10 @@ Status Application::start_script() {
   host.open = [this](const std::string& path) { shell_->load(path); };
   host.drop = host.open;
   host.resize = [this](int width, int height) { return resize(width, height); };
-  host.screenshot = [this](const std::string& path) { return screenshot(path); };
+  host.screenshot = [this](const std::string& path) {
+    const bool wanted = probe_.pictures || !probe_.text_problems().empty();
+    return wanted ? screenshot(path) : Status();
+  };
   host.measure = [this](const std::string& name) {
     if (name == "start") {
       times_.clear();
@@ -362,6 +367,8 @@ Status Application::start_script() {
       std::fflush(stdout);
     }
   };
+  host.draw_frames = [this](bool all) { renderer_->set_drawing(all); };
+  host.text_problems = probe_.text_problems;
   shell_->set_export_folder(options_.script_output);
   script_ = std::make_unique<ScriptDriver>(std::move(actions), std::move(options), std::move(host));
   return {};
@@ -428,9 +435,12 @@ Status Application::frame() {
   platform_->new_frame();
   shell_->begin_frame();
   LS_CHECK(pictures_->before_panels(*session_, shell_->ui()));
+  if (probe_.before) {
+    probe_.before();
+  }
   ImGui::NewFrame();
   ImGui::PushFont(loaded_fonts_.regular, 0.0F);
-  shell_->draw(styled_scale_, last_frame_);
+  shell_->draw(styled_scale_, renderer_->drawing() ? last_frame_ : 0.0);
   ImGui::PopFont();
   ImGui::Render();
   pictures_->after_panels(*session_, shell_->ui());
@@ -565,8 +575,8 @@ Status Application::finish() {
 
 }  // namespace
 
-Status run_application(const Options& options) {
-  Application application(options);
+Status run_application(const Options& options, FrameProbe probe) {
+  Application application(options, std::move(probe));
   LS_CHECK(application.start());
   return application.run();
 }

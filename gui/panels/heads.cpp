@@ -96,7 +96,7 @@ void HeadsPanel::draw(Ui& ui) {
   const capture::TokenFrame* frame = ui.shown_frame();
   if (frame == nullptr || frame->heads.empty()) {
     rows_.clear();
-    empty_state(ui, "heads", "No statistics of heads",
+    empty_until_run(ui, "heads", "No statistics of heads",
                 frame == nullptr ? "Open a model and press Step (F10): each head's row is summed "
                                    "up here."
                 : ui.snapshot->recording != nullptr && !ui.snapshot->recording->heads.empty()

@@ -213,7 +213,7 @@ void LogitsPanel::draw(Ui& ui) {
     subtitle(ui, "after " + view::cut_text(token_label(ui, position), 26));
   }
   if (ui.snapshot->model == nullptr || position < 0) {
-    empty_state(
+    empty_until_run(
         ui, "logits", "No logits yet",
         ui.snapshot->model == nullptr
             ? "With a model open, the likeliest next tokens stand here at every step."

@@ -385,7 +385,7 @@ std::string NormsPanel::csv(const Ui& ui) const {
 void NormsPanel::draw(Ui& ui) {
   const Palette& c = colors(ui);
   if (ui.shown_frame() == nullptr) {
-    empty_state(ui, "norms", "No norms yet",
+    empty_until_run(ui, "norms", "No norms yet",
                 "Every evaluated token adds a column: how large its hidden state is after each "
                 "layer. Open a model and press Step (F10).");
     return;

@@ -169,7 +169,7 @@ void TokensPanel::stream(Ui& ui, float height) {
     return;
   }
   if (view::token_count(*ui.snapshot) == 0) {
-    empty_state(ui, "tokens", has_model(ui) ? "No tokens yet" : "No model is open",
+    empty_until_run(ui, "tokens", has_model(ui) ? "No tokens yet" : "No model is open",
                 has_model(ui)
                     ? "Write a prompt above and press Ctrl+Enter, or Step (F10) for one token."
                     : "Open one with Ctrl+O or drop a .gguf file on the window.");

@@ -146,7 +146,7 @@ struct Ui {
   std::string prompt_text;  ///< the editor's text
   bool prompt_chat = true;
   float scale = 1.0F;          ///< DPI scale
-  double frame_seconds = 0.0;  ///< of the last frame
+  double frame_seconds = 0.0;  ///< of the last frame; 0: not every frame is drawn
   std::uint64_t frames_dropped = 0;
   std::string demo_path;          ///< the demo model; empty: not installed
   bool focus_search = false;      ///< the token search is to take the keyboard

@@ -1,6 +1,7 @@
 #include "gui/panels/widgets.h"
 
 #include <fmt/format.h>
+#include <imgui_internal.h>
 #include <imgui_stdlib.h>
 
 #include <algorithm>
@@ -37,6 +38,22 @@ void text(ImU32 color, std::string_view value) {
   ImGui::PushStyleColor(ImGuiCol_Text, color);
   ImGui::TextUnformatted(value.data(), value.data() + value.size());
   ImGui::PopStyleColor();
+}
+
+void text_elided(ImU32 color, std::string_view value, float width) {
+  const char* const end = value.data() + value.size();
+  const ImVec2 size = ImGui::CalcTextSize(value.data(), end);
+  if (size.x <= width) {
+    text(color, value);
+    return;
+  }
+  const ImVec2 min = ImGui::GetCursorScreenPos();
+  const ImVec2 max{min.x + std::max(width, 1.0F), min.y + size.y};
+  ImGui::Dummy({max.x - min.x, size.y});
+  ImGui::PushStyleColor(ImGuiCol_Text, color);
+  ImGui::RenderTextEllipsis(ImGui::GetWindowDrawList(), min, max, max.x, value.data(), end, &size);
+  ImGui::PopStyleColor();
+  tip(value);
 }
 
 void mono(const Ui& ui, ImU32 color, std::string_view value) {
@@ -167,6 +184,15 @@ void empty_state(Ui& ui, std::string_view where, std::string_view title, std::st
                        {top.x + std::max(room.x, 1.0F), ImGui::GetItemRectMax().y});
 }
 
+void empty_until_run(Ui& ui, std::string_view where, std::string_view title,
+                     std::string_view hint) {
+  if (is_only_listed(ui)) {
+    title = "This file cannot be run";
+    hint = "Its header is in the Model tab, its weights in the Tensors tab.";
+  }
+  empty_state(ui, where, title, hint);
+}
+
 void heatmap(Ui& ui, std::string_view key, const HeatmapData& data, ImVec2 min, ImVec2 max,
              ImVec2 uv_max) {
   ImDrawList* draw = ImGui::GetWindowDrawList();
@@ -274,8 +300,14 @@ bool begin_popup(const char* name) {
   }
   if (ImGui::IsKeyPressed(ImGuiKey_Escape, false)) {
     ImGui::CloseCurrentPopup();
+    ImGui::EndPopup();
+    return false;  // a submenu drawn in this frame would open again, without its menu
   }
   return true;
+}
+
+bool is_only_listed(const Ui& ui) {
+  return ui.snapshot->model != nullptr && ui.snapshot->state == session::State::kEmpty;
 }
 
 const tokenizer::Tokenizer* tokenizer_of(const Ui& ui) {

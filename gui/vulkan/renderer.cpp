@@ -146,6 +146,15 @@ void Renderer::record_draw(VkCommandBuffer commands, const TargetImage& image) c
                 copied ? VK_ACCESS_2_TRANSFER_READ_BIT : VK_ACCESS_2_NONE);
 }
 
+/// Glyphs that a frame needs for the first time, where drawing it does not bring them along.
+void Renderer::update_textures() {
+  for (ImTextureData* texture : *ImGui::GetDrawData()->Textures) {
+    if (texture->Status != ImTextureStatus_OK) {
+      ImGui_ImplVulkan_UpdateTexture(texture);
+    }
+  }
+}
+
 Result<bool> Renderer::end() {
   const std::uint32_t index = static_cast<std::uint32_t>(frame_ % kFrameSlots);
   Slot& slot = slots_[index];
@@ -157,8 +166,13 @@ Result<bool> Renderer::end() {
   LS_VK(vkBeginCommandBuffer(slot.commands, &begin));
   const bool reads_slots = heatmaps_->reads_slots();
   heatmaps_->record(slot.commands);  // also when the frame is skipped: its textures count as drawn
-  if (image.available) {
+  if (image.available && drawing_) {
     record_draw(slot.commands, image);
+  } else if (image.available) {
+    update_textures();
+    image_barrier(slot.commands, image.image, VK_IMAGE_LAYOUT_UNDEFINED, image.final_layout,
+                  VK_PIPELINE_STAGE_2_NONE, VK_ACCESS_2_NONE, VK_PIPELINE_STAGE_2_NONE,
+                  VK_ACCESS_2_NONE);
   }
   LS_VK(vkEndCommandBuffer(slot.commands));
   LS_CHECK(vk_check(imgui_result_, "ImGui_ImplVulkan_RenderDrawData"));
