@@ -154,10 +154,6 @@ class Application {
 };
 
 Status Application::start() {
-  if (options_.exit_after >= 0 && session::opens_as_trace(options_.model)) {
-    return usage_error(fmt::format(
-        "--exit-after generates tokens, but {} is a recording; give its model", options_.model));
-  }
   StoredState stored;
   if (!options_.unattended() || options_.settings) {
     settings_path_ = settings_path();
@@ -188,6 +184,7 @@ Status Application::start() {
     return start_script();
   }
   if (options_.offscreen || options_.exit_after >= 0) {
+    shell_->ui().settings.pace = shell_->ui().settings.replay_pace = 0.0F;
     task_ = std::make_unique<Task>(options_, *shell_);
   }
   return {};

@@ -60,6 +60,8 @@ Result<StoredState> parse_settings(std::string_view text) {
   read_bool(json, "log_attention", s.log_attention);
   read_bool(json, "show_scores", s.show_scores);
   read_bool(json, "lens", s.lens);
+  read_number(json, "pace", 0.0F, 1000.0F, s.pace);
+  read_number(json, "replay_pace", 0.0F, 1000.0F, s.replay_pace);
   read_number(json, "token_color", 0, 3, s.token_color);
   read_number(json, "norms_tap", 0, 64, s.norms_tap);
   if (const auto it = json.find("last_folder"); it != json.end() && it->is_string()) {
@@ -93,6 +95,8 @@ std::string format_settings(const StoredState& state) {
       {"log_attention", s.log_attention},
       {"show_scores", s.show_scores},
       {"lens", s.lens},
+      {"pace", s.pace},
+      {"replay_pace", s.replay_pace},
       {"token_color", s.token_color},
       {"norms_tap", s.norms_tap},
       {"last_folder", s.last_folder},

@@ -70,6 +70,9 @@ std::vector<PaletteEntry> Shell::palette_entries() {
   if (!tensor.empty() && !tensor.starts_with("tap/")) {
     command("copy the shown tensor as a command", view::inspect_command(now, tensor));
   }
+  for (const float pace : paces()) {
+    entries.push_back({"Pace", pace_text(pace), "", [this, pace] { pace_in_use(ui_) = pace; }});
+  }
   static constexpr std::array<const char*, 3> kMaps{"viridis", "cividis", "magma"};
   for (std::size_t i = 0; i < kMaps.size(); ++i) {
     entries.push_back(

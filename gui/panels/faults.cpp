@@ -117,7 +117,7 @@ void FaultsPanel::list(Ui& ui) {
   if (ImGui::BeginTable("faults", 3, kFlags)) {
     ImGui::TableSetupColumn("Fault", 0, 2.2F);
     ImGui::TableSetupColumn("Name", 0, 1.5F);
-    ImGui::TableSetupColumn("Possible", 0, 0.9F);
+    ImGui::TableSetupColumn("Possible", 0, 1.0F);
     for (const std::size_t index : shown_) {
       if (index < faults.size()) {
         row(ui, index);

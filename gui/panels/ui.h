@@ -42,6 +42,8 @@ struct Settings {
   int token_color = 0;  ///< 0 probability, 1 entropy, 2 rank, 3 finding
   int norms_tap = 0;
   bool lens = true;  ///< the logit lens is open
+  /// Tokens a second while it runs, of a session here and of a recording; 0: as fast as it goes.
+  float pace = 0.0F, replay_pace = 12.0F;
   std::string last_folder;
   std::vector<std::string> recent;  ///< most recent first, at most 12
 };

@@ -284,7 +284,9 @@ bool search_field(Ui& ui, std::string_view id, std::string& value, const char* h
   const bool changed = ImGui::InputTextWithHint("##field", hint, &value);
   ImGui::PopID();
   ui.widgets.mark(id);
-  tip(hint);
+  if (!ImGui::IsItemActive()) {
+    tip(hint);  // over what is being typed it would hide the results
+  }
   return changed;
 }
 

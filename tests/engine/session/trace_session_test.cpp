@@ -226,7 +226,7 @@ TEST(TraceSession, Transport_PlaysTheRecordedSteps) {
   s = after(*trace, Step{5});
   EXPECT_EQ(s->n_frames, all) << "nothing was recorded after the end";
   // Pause stops it between two steps.
-  trace->set_steps_per_second(4.0);
+  trace->set_pace(4.0);
   after(*trace, SetPrompt{"", false});
   trace->send(session::Run{});
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
