@@ -50,6 +50,7 @@ std::vector<PaletteEntry> Shell::palette_entries() {
   for (const char* panel : {"attention", "tokens", "logits", "bottom"}) {
     ask(fmt::format("{} as PNG", panel), [this, panel] { ui_.requests.panel_png = panel; });
     ask(fmt::format("{} as CSV", panel), [this, panel] { ui_.requests.panel_csv = panel; });
+    ask(fmt::format("{} as command", panel), [this, panel] { ui_.requests.panel_command = panel; });
   }
   ask("session as trace", [this] { ui_.requests.export_trace = true; });
   ask("session as trace, every tensor", [this] { ui_.requests.export_whole_trace = true; });
@@ -214,6 +215,18 @@ void Shell::export_what_was_asked(const AppRequests& asked, ShellRequests& resul
       inform(fmt::format("There is no table of data in {} to save", name_of(asked.panel_csv)));
     } else {
       save(export_path(export_folder_, name_of(asked.panel_csv), "csv"), text);
+    }
+  }
+  if (!asked.panel_command.empty()) {
+    const std::string command =
+        view::panel_command(*ui_.snapshot, name_of(asked.panel_command), ui_.selection.layer,
+                            ui_.selection.tensor, compared_.reference_path());
+    if (command.empty()) {
+      inform(
+          fmt::format("Nothing in {} can be repeated by a command", name_of(asked.panel_command)));
+    } else {
+      ImGui::SetClipboardText(command.c_str());
+      inform("Copied: " + command);
     }
   }
   if (!asked.panel_png.empty()) {

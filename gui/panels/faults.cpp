@@ -98,9 +98,12 @@ void FaultsPanel::row(Ui& ui, std::size_t index) {
   ui.widgets.mark(fmt::format("faults/row/{}", fault.name));
   tip(possible ? fault.story : fmt::format("{}\n\nNot here: {}", fault.story, fault.reason));
   ImGui::TableNextColumn();
-  mono(ui, possible ? c.quiet : c.faint, fault.name);
+  {
+    const FontScope font(ui.fonts.mono);
+    text_elided(possible ? c.quiet : c.faint, fault.name, ImGui::GetContentRegionAvail().x);
+  }
   ImGui::TableNextColumn();
-  text(c.faint, possible ? "" : "not in this model");
+  text_elided(c.faint, possible ? "" : "not in this model", ImGui::GetContentRegionAvail().x);
 }
 
 void FaultsPanel::list(Ui& ui) {

@@ -139,8 +139,9 @@ void LogitsPanel::confirm(Ui& ui) {
   const int dropped = std::max(s.n_frames - 1 - branch_position_, 0);
   text(c.text, fmt::format("Go on with {}", view::quoted_token(tokenizer_of(ui), branch_id_)));
   text(c.quiet, fmt::format("after {}{}", token_label(ui, branch_position_),
-                            dropped > 0 ? fmt::format("; {} later tokens are dropped", dropped)
+                            dropped > 0 ? fmt::format("; {} later tokens become a branch", dropped)
                                         : std::string()));
+  ImGui::Dummy({0.0F, px(ui, 4.0F)});
   if (button(ui, "logits/branch/confirm", "Branch here", Look::kPrimary)) {
     branch_after(ui, branch_position_, branch_id_);
     ImGui::CloseCurrentPopup();

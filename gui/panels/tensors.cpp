@@ -215,7 +215,8 @@ void TensorsPanel::row(Ui& ui, const view::TreeRow& row) {
   if (indent > 0.0F) {
     ImGui::Indent(indent);
   }
-  if (ImGui::Selectable(label.c_str(), !group && row.key == key_,
+  const std::string fit = fitted(label, ImGui::GetContentRegionAvail().x);
+  if (ImGui::Selectable(fit.c_str(), !group && row.key == key_,
                         ImGuiSelectableFlags_SpanAllColumns)) {
     if (!group) {
       show(ui, row.key);

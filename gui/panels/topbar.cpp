@@ -205,6 +205,13 @@ void TopBar::export_menu(Ui& ui) {
   }
   ImGui::Separator();
   const bool model = ui.snapshot->model != nullptr;
+  for (const Target& target : kTargets) {
+    if (item(fmt::format("menu/file/export/{}/command", target.panel),
+             fmt::format("Copy {} as command", target.label).c_str(), "", model)) {
+      ui.requests.panel_command = target.panel;
+    }
+  }
+  ImGui::Separator();
   if (item("menu/file/export/trace", "Session as trace", "", tokens)) {
     ui.requests.export_trace = true;
   }
@@ -214,7 +221,7 @@ void TopBar::export_menu(Ui& ui) {
   if (item("menu/file/export/findings", "Findings as a page", "", model)) {
     ui.requests.findings_html = true;
   }
-  if (item("menu/file/export/command", "Copy as command", "Ctrl+Shift+C", model)) {
+  if (item("menu/file/export/command", "Copy the run as command", "Ctrl+Shift+C", model)) {
     ui.requests.copy_command = true;
   }
   ImGui::EndMenu();

@@ -98,6 +98,7 @@ struct AppRequests {
   bool findings_html = false;   ///< save the findings as a page
   std::string panel_png;        ///< save this panel's picture
   std::string panel_csv;        ///< save this panel's data
+  std::string panel_command;    ///< copy the command line that computes it again
   std::string screenshot_path;  ///< save the window as PNG
 };
 

@@ -40,6 +40,26 @@ void text(ImU32 color, std::string_view value) {
   ImGui::PopStyleColor();
 }
 
+std::string fitted(std::string_view value, float width) {
+  const auto wide = [&](std::size_t bytes) {
+    return ImGui::CalcTextSize(value.data(), value.data() + bytes).x;
+  };
+  if (wide(value.size()) <= width) {
+    return std::string(value);
+  }
+  const float room = width - ImGui::CalcTextSize("…").x;
+  std::size_t low = 0;
+  std::size_t high = value.size();
+  while (low + 1 < high) {
+    const std::size_t middle = (low + high) / 2;
+    (wide(middle) <= room ? low : high) = middle;
+  }
+  while (low > 0 && (static_cast<unsigned char>(value[low]) & 0xC0U) == 0x80U) {
+    --low;  // not inside a character
+  }
+  return std::string(value.substr(0, low)) + "…";
+}
+
 void text_elided(ImU32 color, std::string_view value, float width) {
   const char* const end = value.data() + value.size();
   const ImVec2 size = ImGui::CalcTextSize(value.data(), end);

@@ -38,6 +38,8 @@ void mono(const Ui& ui, ImU32 color, std::string_view value);
 /// The same, ending at `right` (window x) instead of starting at the cursor.
 void mono_right(const Ui& ui, ImU32 color, std::string_view value, float right);
 
+/// `value` as it is, or shortened with an ellipsis to `width` pixels of the present font.
+std::string fitted(std::string_view value, float width);
 /// Text on one line, shortened with an ellipsis to `width` pixels; hovering then shows all of it.
 void text_elided(ImU32 color, std::string_view value, float width);
 
