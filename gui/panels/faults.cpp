@@ -87,7 +87,9 @@ void FaultsPanel::row(Ui& ui, std::size_t index) {
   ImGui::TableNextColumn();
   ImGui::PushID(static_cast<int>(index));
   ImGui::PushStyleColor(ImGuiCol_Text, possible ? c.text : c.faint);
-  if (ImGui::Selectable(view::capitalised(fault.title).c_str(), fault.name == chosen_,
+  const std::string title =
+      fitted(view::capitalised(fault.title), ImGui::GetContentRegionAvail().x);
+  if (ImGui::Selectable(title.c_str(), fault.name == chosen_,
                         ImGuiSelectableFlags_SpanAllColumns)) {
     chosen_ = fault.name;
     argument_ = fault.example;

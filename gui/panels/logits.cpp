@@ -66,9 +66,7 @@ void LogitsPanel::bar(Ui& ui, const view::LogitBar& bar, const Columns& at,
   }
   const ImU32 ink = bar.chosen ? c.accent : c.text;
   const std::string token = view::cut_text(view::quoted_token(tokenizer_of(ui), bar.id), 40);
-  draw->PushClipRect(min, {left + at.bar - px(ui, 6.0F), min.y + height}, true);
-  draw->AddText({min.x, text_y}, ink, token.c_str());
-  draw->PopClipRect();
+  draw->AddText({min.x, text_y}, ink, fitted(token, left + at.bar - px(ui, 6.0F) - min.x).c_str());
   const ImVec2 track_min{left + at.bar, min.y + px(ui, 3.0F)};
   const ImVec2 track_max{left + at.bar_end, min.y + height - px(ui, 3.0F)};
   draw->AddRectFilled(track_min, track_max, c.track, px(ui, 2.0F));

@@ -51,9 +51,8 @@ void ModelPanel::parameters(Ui& ui, const session::ModelInfo& m) {
   line("types of weights", m.quantization);
   line("weights", view::bytes_text(m.weight_bytes));
   line("layers", number(m.n_layers));
-  line("heads", m.n_heads > 0
-                    ? fmt::format("{}  ({} for keys and values)", m.n_heads, m.n_kv_heads)
-                    : number(0));
+  line("heads", m.n_heads > 0 ? fmt::format("{}  ({} for keys and values)", m.n_heads, m.n_kv_heads)
+                              : number(0));
   line("head dimension", number(m.head_dim));
   line("hidden", number(m.hidden));
   line("feed-forward", number(m.ffn));
@@ -113,7 +112,8 @@ void ModelPanel::metadata(Ui& ui, const format::ModelFile& file) {
         ImGui::TableNextRow();
         ImGui::TableNextColumn();
         ImGui::PushID(i);
-        if (ImGui::Selectable(entry.key.c_str(), false, ImGuiSelectableFlags_SpanAllColumns)) {
+        const std::string key = fitted(entry.key, ImGui::GetContentRegionAvail().x);
+        if (ImGui::Selectable(key.c_str(), false, ImGuiSelectableFlags_SpanAllColumns)) {
           ImGui::SetClipboardText(view::meta_text(entry.value, 1U << 20U).c_str());
         }
         ImGui::PopID();
@@ -122,7 +122,7 @@ void ModelPanel::metadata(Ui& ui, const format::ModelFile& file) {
         ImGui::TableNextColumn();
         text(c.quiet, entry.type);
         ImGui::TableNextColumn();
-        text(c.text, view::meta_text(entry.value, 160));
+        text_elided(c.text, view::meta_text(entry.value, 160), ImGui::GetContentRegionAvail().x);
       }
     }
   }

@@ -42,6 +42,9 @@ void TensorDetail::statistics(Ui& ui, const view::TensorScan& scan) {
 
 void TensorDetail::range_buttons(Ui& ui, TensorLook& look) {
   const auto mode = [&](const char* id, const char* label, RangeMode to, const char* help) {
+    if (button_size(ui, label).x > ImGui::GetContentRegionAvail().x) {
+      ImGui::NewLine();
+    }
     if (button(ui, id, label, look.mode == to ? Look::kOn : Look::kPlain, help)) {
       look.mode = to;
     }

@@ -313,7 +313,15 @@ bool search_field(Ui& ui, std::string_view id, std::string& value, const char* h
 void fact(const Ui& ui, std::string_view name, std::string_view value) {
   text(colors(ui).quiet, name);
   ImGui::SameLine(ImGui::GetFontSize() * 7.0F);
-  mono(ui, colors(ui).text, value);
+  const FontScope font(ui.fonts.mono);
+  // A tooltip grows with its text; a pane does not.
+  const bool grows = (ImGui::GetCurrentWindow()->Flags &
+                      (ImGuiWindowFlags_Tooltip | ImGuiWindowFlags_AlwaysAutoResize)) != 0;
+  if (grows) {
+    text(colors(ui).text, value);
+  } else {
+    text_elided(colors(ui).text, value, ImGui::GetContentRegionAvail().x);
+  }
 }
 
 bool begin_popup(const char* name) {

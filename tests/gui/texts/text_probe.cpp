@@ -12,6 +12,7 @@ namespace {
 
 /// Fonts have room above and below their letters; that much of a line may be cut or overlap.
 constexpr float kAbove = 0.20F, kBelow = 0.18F;
+constexpr float kOver = 3.0F;  ///< pixels of content beyond a window or column: rounding
 constexpr float kSide = 1.5F;  ///< pixels, likewise for the edges of letters
 
 std::string shown(std::string text) {
@@ -66,7 +67,7 @@ void find_cut(const DrawnText& text, const ImGuiWindow* window, std::vector<std:
   }
   const float top = text.clip.Min.y - text.rect.Min.y - kAbove * text.size;
   const float bottom = text.rect.Max.y - text.clip.Max.y - kBelow * text.size;
-  if ((top > 0.0F || bottom > 0.0F) && !text.field && !scrolls(window, ImGuiAxis_Y)) {
+  if ((top > 1.0F || bottom > 1.0F) && !text.field && !scrolls(window, ImGuiAxis_Y)) {
     out.push_back(fmt::format("{} is cut off {} by {:.0f} pixels", place(text, window),
                               bottom > 0.0F ? "below" : "above", std::max(top, bottom)));
   }
@@ -92,14 +93,16 @@ void find_windows(std::vector<std::string>& out) {
     const bool sideways = (window->Flags & ImGuiWindowFlags_HorizontalScrollbar) != 0;
     // A table that scrolls is a window of its own whose columns are looked at below.
     const bool table = std::strstr(window->Name, "/##") != nullptr && window->ScrollMax.x > 0.0F;
-    if (over.x > 2.0F && !sideways && !table) {
+    if (over.x > kOver && !sideways && !table) {
       out.push_back(
           fmt::format("the content of {} is {:.0f} pixels wider than it", window->Name, over.x));
     }
-    if (over.y > 2.0F && still) {
-      out.push_back(fmt::format("the content of {} is {:.0f} pixels higher than it, and it does "
-                                "not scroll",
-                                window->Name, over.y));
+    // A frame's padding may be hidden; its text may not.
+    if (over.y > kOver + ImGui::GetStyle().FramePadding.y && still) {
+      out.push_back(
+          fmt::format("the content of {} is {:.0f} pixels higher than it, and it does "
+                      "not scroll",
+                      window->Name, over.y));
     }
   }
 }
@@ -116,10 +119,10 @@ void find_columns(std::vector<std::string>& out) {
       const float over =
           std::max(column.ContentMaxXFrozen, column.ContentMaxXUnfrozen) - column.WorkMaxX;
       const bool sideways = (table->Flags & ImGuiTableFlags_ScrollX) != 0;
-      if (column.IsEnabled && over > 2.0F && !sideways) {
+      if (column.IsEnabled && over > kOver && !sideways) {
         out.push_back(fmt::format("column {} (\"{}\") of a table in {} is {:.0f} pixels too narrow",
-                                  n, ImGui::TableGetColumnName(table, n),
-                                  table->OuterWindow->Name, over));
+                                  n, ImGui::TableGetColumnName(table, n), table->OuterWindow->Name,
+                                  over));
       }
     }
   }
@@ -135,9 +138,8 @@ void find_overlaps(const std::vector<DrawnText>& texts, std::vector<std::string>
     }
   }
   for (auto& [root, all] : by_root) {
-    std::sort(all.begin(), all.end(), [](const DrawnText* a, const DrawnText* b) {
-      return a->rect.Min.y < b->rect.Min.y;
-    });
+    std::sort(all.begin(), all.end(),
+              [](const DrawnText* a, const DrawnText* b) { return a->rect.Min.y < b->rect.Min.y; });
     for (std::size_t i = 0; i < all.size(); ++i) {
       const ImRect first = ink(*all[i]);
       for (std::size_t j = i + 1; j < all.size() && all[j]->rect.Min.y < first.Max.y; ++j) {
