@@ -252,14 +252,19 @@ void TensorDetail::draw(Ui& ui, const view::TensorSource& source, const view::Te
     range_buttons(ui, look);
   }
   picked(ui, source, look);
-  std::string first;
-  for (const float value : scan->first) {
-    first += num(double{value}) + "  ";
-  }
   const FontScope font(ui.fonts.mono, 0.86F);
-  ImGui::PushTextWrapPos();
-  text(c.quiet, "first values  " + first);
-  ImGui::PopTextWrapPos();
+  // Lines are broken between numbers; a word wrap would break them at their points.
+  std::string first = "first values";
+  for (const float value : scan->first) {
+    const std::string next = "  " + num(double{value});
+    const bool fits =
+        ImGui::CalcTextSize((first + next).c_str()).x <= ImGui::GetContentRegionAvail().x;
+    if (!fits) {
+      text(c.quiet, first);
+    }
+    first = fits ? first + next : next.substr(2);
+  }
+  text(c.quiet, first);
 }
 
 }  // namespace layerscope::gui

@@ -24,6 +24,6 @@ done <"$tmp/commands"
 for trace in attention norms kv; do
   [ -s "$trace.safetensors" ] || fail "$trace.safetensors was not written"
 done
-text=$(sed -n 's/.*"text":"\([^"]*\)".*/\1/p' "$tmp/output-3" | head -3 | tr -d '\n')
+text=$(sed -n 's/^[^[]*"text":"\([^"]*\)".*/\1/p' "$tmp/output-3" | head -3 | tr -d '\n')
 grep -qF -- "$text" "$tmp/output-2" || fail "--json says '$text', the text is $(cat "$tmp/output-2")"
 echo "$number commands ran ($mode)"
