@@ -207,6 +207,9 @@ void TensorDetail::picked(Ui& ui, const view::TensorSource& source, const Tensor
     text(c.accent, exact);
   }
   ImGui::SameLine(0.0F, px(ui, 12.0F));
+  if (ImGui::CalcTextSize("Copy").x > ImGui::GetContentRegionAvail().x) {
+    ImGui::NewLine();
+  }
   if (button(ui, "tensors/picked/copy", "Copy", Look::kLink, "Copy name, index and value")) {
     ImGui::SetClipboardText(
         fmt::format("{}{} = {}", source.name, view::index_text(source.shape, flat), exact).c_str());

@@ -192,7 +192,10 @@ void TextProbe::add(const ImDrawList& list, ImFont* font, float size, ImVec2 pos
 std::vector<std::string> TextProbe::problems() const {
   std::vector<std::string> out;
   for (const DrawnText& text : texts_) {
-    find_cut(text, owner_of(text.list), out);
+    const ImGuiWindow* window = owner_of(text.list);
+    if (window == nullptr || !window->Hidden) {  // a tooltip is measured before it is shown
+      find_cut(text, window, out);
+    }
   }
   find_overlaps(texts_, out);
   find_windows(out);

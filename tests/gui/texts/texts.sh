@@ -29,6 +29,13 @@ record full full
 record summary summary
 record other full --fault transpose:blk.2.attn_q.weight
 
+# A window far too small for its labels is found: the test can fail.
+printf 'open "${MODEL}"\nwait loaded\nwait idle\nassert-texts-fit\n' >"$tmp/small.script"
+expect_exit 1 "$build/tests/bin/layerscope_texts" --offscreen 420x300 --scale 3 --backend cpu \
+  --script "$tmp/small.script"
+grep -q 'is cut off\|wider than it\|top of each other' "$tmp/err" ||
+  fail "a window that is too small: $(cat "$tmp/err")"
+
 runs=0
 while [ $# -gt 0 ]; do
   "$build/tests/bin/layerscope_texts" --offscreen "$1" --scale "$2" --frames-per-s 1000 --backend cpu \
