@@ -119,7 +119,12 @@ StoredState load_settings(const std::string& path) {
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   auto state = parse_settings(text);
   if (!state.ok()) {
-    spdlog::warn("settings in {} are ignored: {}", path, state.error().message);
+    // What is saved later must not be the end of what somebody wrote by hand.
+    const std::string kept = path + ".broken";
+    std::error_code failed;
+    std::filesystem::rename(path, kept, failed);
+    spdlog::warn("settings in {} are ignored: {}{}", path, state.error().message,
+                 failed ? std::string() : fmt::format("; they are kept in {}", kept));
     return {};
   }
   return std::move(state).value();

@@ -296,6 +296,9 @@ void AttentionDetail::line(Ui& ui, Point at, bool hovered) const {
       add(c.accent, value);
       ui.widgets.state("attention/value", value);
       const float lse = stats != nullptr ? stats->lse : 0.0F;
+      if (ui.side() == session::Side::kDifference) {
+        return;  // a difference of probabilities has no score, its row no sum
+      }
       const float score = view::map_value(p, lse, view::MapValue::kScore);
       add(c.quiet, score == HeatmapData::kHole ? std::string("score −inf")
                                                : fmt::format("score {:.2f}", score));

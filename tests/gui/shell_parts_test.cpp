@@ -100,6 +100,10 @@ TEST(Settings, Save_NotUtf8AndNewFolder_ReadsBack) {
   EXPECT_EQ(load_settings(path).settings.token_color, 1);
   std::ofstream(path) << "not json";
   EXPECT_EQ(load_settings(path).settings.token_color, 0);
+  EXPECT_FALSE(std::filesystem::exists(path)) << "the next save must not overwrite it …";
+  std::string kept;
+  std::getline(std::ifstream(path + ".broken"), kept);
+  EXPECT_EQ(kept, "not json") << "… so it is put aside";
   EXPECT_EQ(load_settings("/nonexistent/x.json").window_width, 1600);
   std::filesystem::remove_all(folder);
 }
