@@ -15,7 +15,8 @@ struct FrameProbe {
   std::function<void()> before;  ///< a new frame is about to be laid out
   /// What is wrong with the texts of the frame that was laid out last, a sentence each.
   std::function<std::vector<std::string>()> text_problems;
-  bool pictures = true;  ///< false: a script's pictures are only saved where there are such problems
+  bool pictures =
+      true;  ///< false: a script's pictures are only saved where there are such problems
 };
 
 /// Runs until the window is closed, the script has ended or the wanted tokens are generated.

@@ -298,10 +298,10 @@ void AttentionPanel::draw(Ui& ui) {
     } else {
       section_title(ui, "Attention");
       empty_until_run(ui, "attention",
-                  s.state == session::State::kEvaluating ? "Evaluating the prompt…"
-                                                         : "No token evaluated yet",
-                  "Step (F10) evaluates the prompt and generates one token; Run (F5) goes on. "
-                  "Every layer and head then shows here.");
+                      s.state == session::State::kEvaluating ? "Evaluating the prompt…"
+                                                             : "No token evaluated yet",
+                      "Step (F10) evaluates the prompt and generates one token; Run (F5) goes on. "
+                      "Every layer and head then shows here.");
     }
     return;
   }

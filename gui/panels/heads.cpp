@@ -97,12 +97,13 @@ void HeadsPanel::draw(Ui& ui) {
   if (frame == nullptr || frame->heads.empty()) {
     rows_.clear();
     empty_until_run(ui, "heads", "No statistics of heads",
-                frame == nullptr ? "Open a model and press Step (F10): each head's row is summed "
-                                   "up here."
-                : ui.snapshot->recording != nullptr && !ui.snapshot->recording->heads.empty()
-                    ? ui.snapshot->recording->heads
-                    : "Capture is off at this step; attention statistics need at "
-                      "least the summary tier.");
+                    frame == nullptr
+                        ? "Open a model and press Step (F10): each head's row is summed "
+                          "up here."
+                    : ui.snapshot->recording != nullptr && !ui.snapshot->recording->heads.empty()
+                        ? ui.snapshot->recording->heads
+                        : "Capture is off at this step; attention statistics need at "
+                          "least the summary tier.");
     return;
   }
   text(colors(ui).quiet, fmt::format("query {} · {} keys", token_label(ui, ui.shown_position()),

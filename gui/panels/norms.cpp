@@ -386,8 +386,8 @@ void NormsPanel::draw(Ui& ui) {
   const Palette& c = colors(ui);
   if (ui.shown_frame() == nullptr) {
     empty_until_run(ui, "norms", "No norms yet",
-                "Every evaluated token adds a column: how large its hidden state is after each "
-                "layer. Open a model and press Step (F10).");
+                    "Every evaluated token adds a column: how large its hidden state is after each "
+                    "layer. Open a model and press Step (F10).");
     return;
   }
   static constexpr auto kNames = [] {

@@ -166,7 +166,8 @@ bool PromptSection::editor(Ui& ui) {
         }
       }
       if (line + 1 == most && at < end) {
-        words = fitted(words + "…", width);
+        words += "…";
+        words = fitted(words, width);
       }
       draw->AddText(
           {min.x + pad.x, min.y + pad.y + static_cast<float>(line) * ImGui::GetTextLineHeight()},

@@ -462,7 +462,8 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
 
 /// How fast Run goes: slow motion for a session here, the speed of a recording.
 void TopBar::pace_choice(Ui& ui, std::vector<Piece>& centre) {
-  if (ui.snapshot->model == nullptr || is_only_listed(ui) || ui.session->link().remote) {
+  if (ui.snapshot->model == nullptr || is_only_listed(ui) || ui.session == nullptr ||
+      ui.session->link().remote) {
     return;  // a worker's pace is its own
   }
   std::vector<std::string> names;

@@ -119,7 +119,7 @@ std::string panel_command(const session::Snapshot& snapshot, std::string_view pa
   if (panel == "findings" || panel == "faults") {
     return diagnose_command(snapshot);
   }
-  const std::string run = command_line(snapshot);
+  std::string run = command_line(snapshot);
   const std::size_t remark = run.find("  # ");
   const std::string plain = run.substr(0, remark);
   const std::string note = remark == std::string::npos ? "" : run.substr(remark);
