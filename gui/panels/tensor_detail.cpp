@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "gui/panels/widgets.h"
 #include "gui/view/color_map.h"
@@ -259,13 +260,15 @@ void TensorDetail::draw(Ui& ui, const view::TensorSource& source, const view::Te
   // Lines are broken between numbers; a word wrap would break them at their points.
   std::string first = "first values";
   for (const float value : scan->first) {
-    const std::string next = "  " + num(double{value});
-    const bool fits =
-        ImGui::CalcTextSize((first + next).c_str()).x <= ImGui::GetContentRegionAvail().x;
-    if (!fits) {
+    std::string longer = first;
+    longer += "  ";
+    longer += num(double{value});
+    if (ImGui::CalcTextSize(longer.c_str()).x <= ImGui::GetContentRegionAvail().x) {
+      first = std::move(longer);
+    } else {
       text(c.quiet, first);
+      first = num(double{value});
     }
-    first = fits ? first + next : next.substr(2);
   }
   text(c.quiet, first);
 }
