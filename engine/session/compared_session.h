@@ -50,6 +50,8 @@ class ComparedSession final : public SessionLink {
   /// Cancels what is at work.
   void cancel();
 
+  bool set_pace(double tokens_per_s) override { return a_->set_pace(tokens_per_s); }
+
   void set_side(Side side);
   [[nodiscard]] Side side() const { return side_; }
   /// B and the difference can be shown.

@@ -34,6 +34,10 @@ void Session::set_draw_sink(const std::shared_ptr<backend::DrawSink>& sink) {
   worker_->set_draw_sink(sink);
 }
 void Session::look(const backend::DrawRequest& request) { worker_->look(request); }
+bool Session::set_pace(double tokens_per_s) {
+  worker_->set_pace(tokens_per_s);
+  return true;
+}
 void Session::wait_idle() const { worker_->wait_idle(); }
 
 }  // namespace layerscope::session

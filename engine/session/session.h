@@ -190,6 +190,9 @@ class SessionLink {
   virtual void set_draw_sink(const std::shared_ptr<backend::DrawSink>& /*sink*/) {}
   /// Asks for one picture; a newer request replaces one that still waits. Answered between tokens.
   virtual void look(const backend::DrawRequest& /*request*/) {}
+  /// At most so many tokens a second while it runs, from now on; 0: as fast as it goes. Any thread.
+  /// False: this session's pace is not ours to set.
+  virtual bool set_pace(double /*tokens_per_s*/) { return false; }
   [[nodiscard]] virtual LinkState link() const { return {}; }
   /// Asks for a tensor whose data are not in this process; null until the answer is here.
   [[nodiscard]] virtual std::shared_ptr<const TensorReport> tensor(const std::string& /*name*/) {
@@ -210,6 +213,7 @@ class Session final : public SessionLink {
   [[nodiscard]] bool idle() const override;
   void set_draw_sink(const std::shared_ptr<backend::DrawSink>& sink) override;
   void look(const backend::DrawRequest& request) override;
+  bool set_pace(double tokens_per_s) override;
   /// Blocks until `idle()` (tests and the command line).
   void wait_idle() const;
 

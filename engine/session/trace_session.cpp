@@ -94,9 +94,16 @@ LinkState TraceSession::link() const {
   return link;
 }
 
-void TraceSession::set_steps_per_second(double rate) {
-  const std::lock_guard lock(mutex_);
-  rate_ = std::clamp(rate, kSlowest, kFastest);
+bool TraceSession::set_pace(double steps_per_s) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (steps_per_s == rate_) {
+      return true;
+    }
+    rate_ = steps_per_s;
+  }
+  wake_.notify_all();  // a step that waits counts its time anew
+  return true;
 }
 
 // ---- The thread ---------------------------------------------------------------------------------
@@ -284,9 +291,17 @@ void TraceSession::play(int limit) {
     show(shown_ + 1);
     publish();
     std::unique_lock lock(mutex_);
-    const double seconds = 1.0 / std::clamp(rate_, kSlowest, kFastest);
-    wake_.wait_for(lock, thread_.get_stop_token(), std::chrono::duration<double>(seconds),
-                   [this] { return pause_; });
+    const auto shown_at = std::chrono::steady_clock::now();
+    for (bool over = false; !over && !pause_;) {
+      const double rate = rate_;
+      const double seconds = 1.0 / (rate > 0.0 ? std::clamp(rate, kSlowest, kFastest) : kFastest);
+      over = !wake_.wait_until(
+          lock, thread_.get_stop_token(),
+          shown_at + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                         std::chrono::duration<double>(seconds)),
+          [this, rate] { return pause_ || rate_ != rate; });
+      over = over || thread_.get_stop_token().stop_requested();
+    }
   }
   state_.state = State::kIdle;
 }

@@ -45,12 +45,12 @@ class TraceSession final : public SessionLink {
   [[nodiscard]] const Progress& progress() const override { return progress_; }
   [[nodiscard]] bool idle() const override;
   [[nodiscard]] LinkState link() const override;
+  bool set_pace(double steps_per_s) override;
 
   /// Null until the file has been read, and when that failed (the snapshot's error says why).
   [[nodiscard]] std::shared_ptr<const TraceReader> reader() const;
   /// The file was read, or could not be.
   [[nodiscard]] bool opened() const;
-  void set_steps_per_second(double rate);
 
  private:
   void loop(const std::stop_token& stop);

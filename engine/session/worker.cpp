@@ -454,6 +454,7 @@ void Session::Worker::generate(int limit, bool stop_at_end) {
   const auto start = Clock::now();
   int done = 0;
   while ((limit <= 0 || done < limit) && !paused(sequence_)) {
+    const auto token_began = Clock::now();
     generator_->ahead = limit <= 0 ? kFarAhead : limit - done - 1;
     if (generator_->backend().kv_len() >= state_.context) {
       state_.stop_reason = StopReason::kContextFull;
@@ -477,6 +478,9 @@ void Session::Worker::generate(int limit, bool stop_at_end) {
       if (stop_at_end) {
         break;
       }
+    }
+    if (limit <= 0 || done < limit) {
+      keep_pace(token_began);
     }
   }
   generator_->ahead = 0;

@@ -5,6 +5,8 @@
 // interrupted by a Pause or Stop with a larger one, whether it is running or still queued.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -35,6 +37,7 @@ class Session::Worker {
   [[nodiscard]] bool idle() const;
   void set_draw_sink(std::shared_ptr<backend::DrawSink> sink);
   void look(const backend::DrawRequest& request);
+  void set_pace(double tokens_per_s) { pace_ = tokens_per_s; }
   void wait_idle() const;
   [[nodiscard]] const Progress& progress() const { return progress_; }
 
@@ -50,6 +53,7 @@ class Session::Worker {
   [[nodiscard]] bool paused(std::uint64_t sequence) const;
 
   // Worker thread only:
+  void keep_pace(std::chrono::steady_clock::time_point token_began);
   void handle(const LoadModel& command);
   void handle(const Unload& command);
   void handle(const SetPrompt& command);
@@ -133,6 +137,7 @@ class Session::Worker {
   std::shared_ptr<backend::DrawSink> new_sink_;  ///< to be used from now on, where sink_changed_
   bool sink_changed_ = false;
   bool quitting_ = false;
+  std::atomic<double> pace_{0.0};  ///< tokens a second at most; 0: no limit
   std::shared_ptr<const Snapshot> published_;
 
   // Worker thread only:

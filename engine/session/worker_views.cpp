@@ -211,6 +211,26 @@ Status Session::Worker::inspect(const InspectCache& command, CacheView& view) {
   return {};
 }
 
+/// Slow motion: waits until the token that began then has had its time. The pace may change
+/// meanwhile; Pause and Stop end the wait, and questions are answered in it.
+void Session::Worker::keep_pace(std::chrono::steady_clock::time_point token_began) {
+  using namespace std::chrono_literals;
+  for (;;) {
+    const double pace = pace_;
+    if (pace <= 0.0 || paused(sequence_)) {
+      return;
+    }
+    const auto left =
+        token_began + std::chrono::duration<double>(1.0 / pace) - std::chrono::steady_clock::now();
+    if (left <= 0s) {
+      return;
+    }
+    serve_views();
+    draw(false);
+    std::this_thread::sleep_for(std::min<std::chrono::duration<double>>(left, 10ms));
+  }
+}
+
 void Session::Worker::serve_views() {
   for (;;) {
     Queued item;

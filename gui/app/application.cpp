@@ -53,8 +53,9 @@ constexpr std::uint64_t kTraceSerials = std::uint64_t{1} << 34U;
 /// first, then the shell, graphics, window and ImGui go.
 class Application {
  public:
-  Application(const Options& options, std::shared_ptr<std::atomic<std::uint32_t>> problems)
-      : options_(options), problems_(std::move(problems)) {}
+  Application(const Options& options, FrameProbe probe,
+              std::shared_ptr<std::atomic<std::uint32_t>> problems)
+      : options_(options), probe_(std::move(probe)), problems_(std::move(problems)) {}
   Status start();
   Status run();
 
@@ -87,6 +88,7 @@ class Application {
   }
 
   const Options& options_;
+  const FrameProbe probe_;
   Clock::time_point began_ = Clock::now();
   std::string settings_path_;
   ImGuiHolder imgui_;
@@ -112,17 +114,13 @@ class Application {
   FrameCosts costs_;
   double measured_from_ = 0.0;  ///< seconds since the start
   Platform::Events events_;     ///< since the last look at them
-  std::unique_ptr<InputProbe> probe_;
+  std::unique_ptr<InputProbe> inputs_;
   std::vector<InputProbe::Clock::time_point> answering_;  ///< by the frame in hand
   FrameTimes answers_;                                    ///< from an event to the finished frame
   std::string title_;
 };
 
 Status Application::start() {
-  if (options_.exit_after >= 0 && session::opens_as_trace(options_.model)) {
-    return usage_error(fmt::format(
-        "--exit-after generates tokens, but {} is a recording; give its model", options_.model));
-  }
   StoredState stored;
   if (!options_.unattended() || options_.settings) {
     settings_path_ = settings_path();
@@ -153,6 +151,7 @@ Status Application::start() {
     return start_script();
   }
   if (options_.offscreen || options_.exit_after >= 0) {
+    shell_->ui().settings.pace = shell_->ui().settings.replay_pace = 0.0F;
     task_ = std::make_unique<Task>(options_, *shell_);
   }
   return {};
@@ -301,11 +300,14 @@ Status Application::start_script() {
   host.open = [this](const std::string& path) { shell_->load(path); };
   host.drop = host.open;
   host.resize = [this](int width, int height) { return resize(width, height); };
-  host.screenshot = [this](const std::string& path) { return screenshot(path); };
+  host.screenshot = [this](const std::string& path) {
+    const bool wanted = probe_.pictures || !probe_.text_problems().empty();
+    return wanted ? screenshot(path) : Status();
+  };
   host.inputs = [this](double per_second) {
-    probe_ = per_second > 0.0
-                 ? std::make_unique<InputProbe>(per_second, [this] { platform_->wake(); })
-                 : nullptr;
+    inputs_ = per_second > 0.0
+                  ? std::make_unique<InputProbe>(per_second, [this] { platform_->wake(); })
+                  : nullptr;
   };
   host.measure = [this](const std::string& name) {
     if (name == "start") {
@@ -324,6 +326,8 @@ Status Application::start_script() {
       std::fflush(stdout);
     }
   };
+  host.draw_frames = [this](bool all) { graphics_->renderer().set_drawing(all); };
+  host.text_problems = probe_.text_problems;
   shell_->set_export_folder(options_.script_output);
   script_ = std::make_unique<ScriptDriver>(std::move(actions), std::move(options), std::move(host));
   return {};
@@ -399,9 +403,12 @@ Status Application::frame() {
   platform_->new_frame();
   shell_->begin_frame();
   LS_CHECK(graphics_->pictures().before_panels(*session_, shell_->ui()));
+  if (probe_.before) {
+    probe_.before();
+  }
   ImGui::NewFrame();
   ImGui::PushFont(loaded_fonts_.regular, 0.0F);
-  shell_->draw(styled_scale_, last_frame_);
+  shell_->draw(styled_scale_, graphics_->renderer().drawing() ? last_frame_ : 0.0);
   ImGui::PopFont();
   ImGui::Render();
   align_glyphs(*ImGui::GetDrawData());
@@ -461,7 +468,7 @@ void Application::rest(Clock::time_point started) {
   const double rest =
       rest_after_frame(Seconds(drawn - started).count(), options_.frames_per_s, shared);
   const bool scripted = script_ != nullptr || task_ != nullptr;
-  if (scripted && probe_ == nullptr) {
+  if (scripted && inputs_ == nullptr) {
     platform_->wait(0.0);
     if (script_ != nullptr || shared) {  // otherwise pace_ says when a task's next frame is due
       std::this_thread::sleep_for(Seconds(rest));
@@ -473,7 +480,7 @@ void Application::rest(Clock::time_point started) {
     platform_->wait(std::max(left, 0.0));
     const Platform::Events now = platform_->take_events();
     events_ = {events_.input || now.input, events_.woken || now.woken};
-    if (left <= 0.0 || events_.input || (probe_ != nullptr && probe_->pending())) {
+    if (left <= 0.0 || events_.input || (inputs_ != nullptr && inputs_->pending())) {
       return;
     }
   }
@@ -563,8 +570,8 @@ Status Application::run() {
     for (const int chord : platform_->take_chords()) {
       shell_->press(chord);
     }
-    if (probe_ != nullptr) {
-      answering_ = probe_->take();
+    if (inputs_ != nullptr) {
+      answering_ = inputs_->take();
       const ImVec2 mouse = ImGui::GetIO().MousePos;
       if (!answering_.empty() && ImGui::IsMousePosValid(&mouse)) {
         const bool odd = (static_cast<int>(mouse.x) & 1) != 0;
@@ -638,11 +645,11 @@ Status Application::finish() {
 
 }  // namespace
 
-Status run_application(const Options& options) {
+Status run_application(const Options& options, FrameProbe probe) {
   const auto problems = std::make_shared<std::atomic<std::uint32_t>>(0);
   Status status;
   {
-    Application application(options, problems);
+    Application application(options, std::move(probe), problems);
     status = application.start();
     if (status.ok()) {
       status = application.run();

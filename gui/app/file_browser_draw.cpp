@@ -143,7 +143,8 @@ void FileBrowser::draw_list(Ui& ui) {
       ImGui::TableNextColumn();
       ImGui::PushID(i);
       entry_icon(ui, entry.folder, is_model_file(entry.name));
-      if (ImGui::Selectable(name.c_str(), i == selected_,
+      const std::string label = fitted(name, ImGui::GetContentRegionAvail().x);
+      if (ImGui::Selectable(label.c_str(), i == selected_,
                             ImGuiSelectableFlags_SpanAllColumns |
                                 ImGuiSelectableFlags_AllowDoubleClick |
                                 ImGuiSelectableFlags_NoAutoClosePopups)) {
@@ -153,6 +154,7 @@ void FileBrowser::draw_list(Ui& ui) {
         }
       }
       ui.widgets.mark("browser/file/" + name);
+      tip(label == name ? std::string_view() : std::string_view(name));
       if (i == selected_ && scroll_to_selected_) {
         ImGui::SetScrollHereY(0.5F);
         scroll_to_selected_ = false;

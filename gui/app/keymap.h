@@ -23,6 +23,8 @@ enum class Action {
   kStepBack,
   kRunPause,
   kStop,
+  kSlower,
+  kFaster,
   kRestart,
   kUndo,
   kPreviousToken,

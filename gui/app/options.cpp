@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "engine/session/trace_session.h"
 #include "gui/app/script.h"
 
 namespace layerscope::gui {
@@ -28,8 +29,12 @@ Status check(Options& options, const std::string& size) {
   if (options.exit_after >= 0 && options.model.empty() && options.attach.empty()) {
     return usage_error("--exit-after needs a MODEL to generate with");
   }
-  if (options.exit_after >= 0 && !options.has_prompt) {
+  const bool recorded = !options.model.empty() && session::opens_as_trace(options.model);
+  if (options.exit_after >= 0 && !options.has_prompt && !recorded) {
     return usage_error("--exit-after needs --prompt TEXT");
+  }
+  if (options.has_prompt && recorded) {
+    return usage_error(fmt::format("{} is a recording: leave --prompt away", options.model));
   }
   if (options.exit_after >= 0 && !options.script.empty()) {
     return usage_error("--exit-after and --script exclude each other");

@@ -41,6 +41,8 @@ constexpr std::array kVerbs{
     VerbInfo{"assert-not", Verb::kAssertNot, 2, 2, "assert-not ID VALUE"},
     VerbInfo{"assert-widget", Verb::kAssertWidget, 1, 1, "assert-widget ID"},
     VerbInfo{"assert-no-widget", Verb::kAssertNoWidget, 1, 1, "assert-no-widget ID"},
+    VerbInfo{"assert-texts-fit", Verb::kAssertTexts, 0, 0, "assert-texts-fit"},
+    VerbInfo{"draw", Verb::kDraw, 1, 1, "draw all | pictures"},
     VerbInfo{"screenshot", Verb::kScreenshot, 1, 1, "screenshot FILE.png"},
     VerbInfo{"set", Verb::kSet, 2, 2, "set NAME VALUE"},
     VerbInfo{"print", Verb::kPrint, 1, 1, "print ID"},

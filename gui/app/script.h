@@ -35,6 +35,8 @@ enum class Verb {
   kAssertNot,       ///< assert-not ID VALUE
   kAssertWidget,    ///< assert-widget ID
   kAssertNoWidget,  ///< assert-no-widget ID
+  kAssertTexts,     ///< assert-texts-fit: nothing is cut off or overlaps (tests/gui/texts)
+  kDraw,            ///< draw all | pictures: whether frames that are not saved are drawn, too
   kScreenshot,      ///< screenshot FILE.png
   kSet,             ///< set NAME VALUE: a variable
   kPrint,           ///< print ID: a state's value to standard output

@@ -133,6 +133,22 @@ Result<ScriptDriver::Step> ScriptDriver::perform(const ScriptAction& action,
     case Verb::kAssertWidget:
     case Verb::kAssertNoWidget:
       return check(action, args);
+    case Verb::kAssertTexts:
+      if (host_.text_problems == nullptr) {
+        return usage_error("this program does not watch texts; run it with layerscope_texts");
+      }
+      if (phase_++ == 0) {
+        rest_ = kScreenshotFrames;
+        return Step::kAgain;
+      }
+      LS_CHECK(check_texts());
+      return Step::kDone;
+    case Verb::kDraw:
+      if (args[0] != "all" && args[0] != "pictures") {
+        return usage_error(fmt::format("expected: draw all | pictures, not '{}'", args[0]));
+      }
+      host_.draw_frames(args[0] == "all");
+      return Step::kDone;
     case Verb::kScreenshot:
       return save(args[0]);
     case Verb::kSet:
@@ -393,7 +409,20 @@ Result<ScriptDriver::Step> ScriptDriver::save(const std::string& file) {
   const bool absolute = file.starts_with('/');
   const std::string path = absolute ? file : options_.output_folder + "/" + file;
   LS_CHECK(host_.screenshot(path));
+  LS_CHECK(check_texts());  // the picture of what is wrong is there by then
   return Step::kDone;
+}
+
+Status ScriptDriver::check_texts() const {
+  if (host_.text_problems == nullptr) {
+    return {};
+  }
+  const std::vector<std::string> problems = host_.text_problems();
+  if (problems.empty()) {
+    return {};
+  }
+  return internal_error(
+      fmt::format("{} text(s) do not fit:\n  {}", problems.size(), fmt::join(problems, "\n  ")));
 }
 
 }  // namespace layerscope::gui

@@ -24,7 +24,10 @@ struct ScriptHost {
   std::function<void(const std::string&)> drop;
   std::function<Status(int, int)> resize;
   std::function<Status(const std::string&)> screenshot;
-  std::function<void(double)> inputs;               ///< so many a second come from now on; 0: none
+  std::function<void(double)> inputs;         ///< so many a second come from now on; 0: none
+  std::function<void(bool all)> draw_frames;  ///< false: lay frames out, draw only what is saved
+  /// Texts of the last frame that are cut off or overlap; null where nothing watches them.
+  std::function<std::vector<std::string>()> text_problems;
   std::function<void(const std::string&)> measure;  ///< "start", or a name to print with the times
 };
 
@@ -57,6 +60,7 @@ class ScriptDriver {
   Result<Step> wait_value(const std::string& id, const std::string& value, bool part);
   Result<Step> check(const ScriptAction& action, const std::vector<std::string>& args);
   Result<Step> save(const std::string& file);
+  [[nodiscard]] Status check_texts() const;
   Result<Step> finished_after(int frames);
   Error timeout_error(const std::string& what) const;
   Error unknown_id(const std::string& id, const char* kind) const;

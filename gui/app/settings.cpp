@@ -60,6 +60,8 @@ Result<StoredState> parse_settings(std::string_view text) {
   read_bool(json, "log_attention", s.log_attention);
   read_bool(json, "show_scores", s.show_scores);
   read_bool(json, "lens", s.lens);
+  read_number(json, "pace", 0.0F, 1000.0F, s.pace);
+  read_number(json, "replay_pace", 0.0F, 1000.0F, s.replay_pace);
   read_number(json, "token_color", 0, 3, s.token_color);
   read_number(json, "norms_tap", 0, 64, s.norms_tap);
   read_number(json, "norms_statistic", 0, 1, s.norms_statistic);
@@ -95,6 +97,8 @@ std::string format_settings(const StoredState& state) {
       {"log_attention", s.log_attention},
       {"show_scores", s.show_scores},
       {"lens", s.lens},
+      {"pace", s.pace},
+      {"replay_pace", s.replay_pace},
       {"token_color", s.token_color},
       {"norms_tap", s.norms_tap},
       {"norms_statistic", s.norms_statistic},
@@ -119,7 +123,12 @@ StoredState load_settings(const std::string& path) {
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   auto state = parse_settings(text);
   if (!state.ok()) {
-    spdlog::warn("settings in {} are ignored: {}", path, state.error().message);
+    // What is saved later must not be the end of what somebody wrote by hand.
+    const std::string kept = path + ".broken";
+    std::error_code failed;
+    std::filesystem::rename(path, kept, failed);
+    spdlog::warn("settings in {} are ignored: {}{}", path, state.error().message,
+                 failed ? std::string() : fmt::format("; they are kept in {}", kept));
     return {};
   }
   return std::move(state).value();

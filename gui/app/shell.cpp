@@ -160,6 +160,7 @@ void Shell::draw(float scale, double frame_seconds) {
   ui_.scale = scale;
   ui_.frame_seconds = frame_seconds;
   register_states();
+  follow_pace(ui_);
   const ImVec2 size = ImGui::GetIO().DisplaySize;
   draw_regions(size.x, size.y);
   draw_message();
@@ -297,6 +298,12 @@ void Shell::perform(Action action) {
       break;
     case Action::kStop:
       stop(ui_);
+      break;
+    case Action::kSlower:
+      change_pace(ui_, -1);
+      break;
+    case Action::kFaster:
+      change_pace(ui_, 1);
       break;
     case Action::kRestart:
       apply_prompt(ui_);

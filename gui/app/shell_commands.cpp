@@ -51,6 +51,7 @@ std::vector<PaletteEntry> Shell::palette_entries() {
   for (const char* panel : {"attention", "tokens", "logits", "bottom"}) {
     ask(fmt::format("{} as PNG", panel), [this, panel] { ui_.requests.panel_png = panel; });
     ask(fmt::format("{} as CSV", panel), [this, panel] { ui_.requests.panel_csv = panel; });
+    ask(fmt::format("{} as command", panel), [this, panel] { ui_.requests.panel_command = panel; });
   }
   ask("session as trace", [this] { ui_.requests.export_trace = true; });
   ask("session as trace, every tensor", [this] { ui_.requests.export_whole_trace = true; });
@@ -70,6 +71,9 @@ std::vector<PaletteEntry> Shell::palette_entries() {
   command("copy the list of tensors as a command", view::inspect_command(now, ""));
   if (!tensor.empty() && !tensor.starts_with("tap/")) {
     command("copy the shown tensor as a command", view::inspect_command(now, tensor));
+  }
+  for (const float pace : paces()) {
+    entries.push_back({"Pace", pace_text(pace), "", [this, pace] { pace_in_use(ui_) = pace; }});
   }
   static constexpr std::array<const char*, 3> kMaps{"viridis", "cividis", "magma"};
   for (std::size_t i = 0; i < kMaps.size(); ++i) {
@@ -219,6 +223,18 @@ void Shell::export_what_was_asked(const AppRequests& asked, ShellRequests& resul
     } else {
       save(export_path(export_folder_, name_of(asked.panel_csv), "csv"), text,
            view::missing_in_export(*ui_.snapshot));
+    }
+  }
+  if (!asked.panel_command.empty()) {
+    const std::string command =
+        view::panel_command(*ui_.snapshot, name_of(asked.panel_command), ui_.selection.layer,
+                            ui_.selection.tensor, compared_.reference_path());
+    if (command.empty()) {
+      inform(
+          fmt::format("Nothing in {} can be repeated by a command", name_of(asked.panel_command)));
+    } else {
+      ImGui::SetClipboardText(command.c_str());
+      inform("Copied: " + command);
     }
   }
   if (!asked.panel_png.empty()) {

@@ -33,8 +33,11 @@ Result<bool> Task::advance() {
           ((snapshot->model == nullptr && !recorded) || !still)) {
         return false;
       }
-      if (options_.exit_after >= 0 && recorded) {
-        session.send(session::Run{options_.exit_after});
+      if (options_.exit_after >= 0 && recorded) {  // it opens at its end: from the prompt on
+        session.send(session::SetPrompt{});
+        if (options_.exit_after > 0) {
+          session.send(session::Run{options_.exit_after});
+        }
       } else if (options_.exit_after >= 0 && rounds_ == 0) {
         if (shell_.prompt_waiting() || snapshot->prompt_ids.empty()) {
           return false;  // the shell sends the prompt one frame after the model has come

@@ -1,6 +1,11 @@
 #include "gui/panels/actions.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
 
 namespace layerscope::gui {
 
@@ -76,6 +81,36 @@ void run_or_pause(Ui& ui) {
 }
 
 void stop(Ui& ui) { ui.send(session::Stop{}); }
+
+std::span<const float> paces() {
+  static constexpr std::array kPaces{0.0F, 60.0F, 30.0F, 12.0F, 6.0F, 3.0F, 1.0F, 0.5F};
+  return kPaces;
+}
+
+std::string pace_text(float pace) {
+  return pace > 0.0F ? fmt::format("{:g} tok/s", pace) : std::string("full speed");
+}
+
+float& pace_in_use(Ui& ui) {
+  const bool recording = ui.snapshot->recording != nullptr;
+  return recording ? ui.settings.replay_pace : ui.settings.pace;
+}
+
+void follow_pace(Ui& ui) {
+  const bool ours = ui.session != nullptr && ui.session->set_pace(double{pace_in_use(ui)});
+  ui.widgets.state("app/pace", ours ? pace_text(pace_in_use(ui)) : "");
+}
+
+void change_pace(Ui& ui, int step) {
+  float& pace = pace_in_use(ui);
+  const auto all = paces();
+  const auto at = std::min_element(all.begin(), all.end(), [pace](float a, float b) {
+    return std::fabs(a - pace) < std::fabs(b - pace);
+  });
+  const auto next = std::clamp<std::ptrdiff_t>(at - all.begin() - step, 0,
+                                               static_cast<std::ptrdiff_t>(all.size()) - 1);
+  pace = all[static_cast<std::size_t>(next)];
+}
 
 void rewind_to(Ui& ui, int position) {
   if (is_busy(ui)) {

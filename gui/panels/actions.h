@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string>
 
 #include "gui/panels/ui.h"
 
@@ -23,6 +25,17 @@ void step_back(Ui& ui);
 bool can_step_back(const Ui& ui);
 void run_or_pause(Ui& ui);
 void stop(Ui& ui);
+
+/// The paces that one can choose, tokens a second; 0, the first, is as fast as it goes.
+std::span<const float> paces();
+/// "full speed", "4 tok/s"
+std::string pace_text(float pace);
+/// The one in use for what is shown.
+float& pace_in_use(Ui& ui);
+/// Gives it to the session; call once per frame.
+void follow_pace(Ui& ui);
+/// To the next slower (−1) or faster (+1) one.
+void change_pace(Ui& ui, int step);
 
 /// Keeps positions [0, position] and shows the newest.
 void rewind_to(Ui& ui, int position);

@@ -300,16 +300,11 @@ void AttentionPanel::draw(Ui& ui) {
       draw_welcome(ui);
     } else {
       section_title(ui, "Attention");
-      if (s.state == session::State::kEmpty) {
-        empty_state(ui, "attention", "This file cannot be run",
-                    "Its header is in the Model tab, its weights in the Tensors tab.");
-        return;
-      }
-      empty_state(ui, "attention",
-                  s.state == session::State::kEvaluating ? "Evaluating the prompt…"
-                                                         : "No token evaluated yet",
-                  "Step (F10) evaluates the prompt and generates one token; Run (F5) goes on. "
-                  "Every layer and head then shows here.");
+      empty_until_run(ui, "attention",
+                      s.state == session::State::kEvaluating ? "Evaluating the prompt…"
+                                                             : "No token evaluated yet",
+                      "Step (F10) evaluates the prompt and generates one token; Run (F5) goes on. "
+                      "Every layer and head then shows here.");
     }
     return;
   }

@@ -1,6 +1,7 @@
 #include "gui/panels/attention_detail.h"
 
 #include <fmt/format.h>
+#include <imgui_internal.h>
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +20,10 @@ namespace {
 void text_up(ImDrawList* draw, ImVec2 visible, ImVec2 end, ImU32 color, const std::string& value) {
   const ImVec2 size = ImGui::CalcTextSize(value.c_str());
   const int first = draw->VtxBuffer.Size;
-  draw->AddText(visible, color, value.c_str());
+  // Not AddText: who watches texts (tests/gui/texts) must not take them for standing there.
+  const ImVec4 clip = ImGui::GetCurrentWindow()->ClipRect.ToVec4();
+  ImGui::GetFont()->RenderText(draw, ImGui::GetFontSize(), visible, color, clip, value.c_str(),
+                               value.c_str() + value.size());
   for (int i = first; i < draw->VtxBuffer.Size; ++i) {
     ImVec2& p = draw->VtxBuffer[i].pos;
     const float x = p.x - visible.x;
@@ -296,6 +300,9 @@ void AttentionDetail::line(Ui& ui, Point at, bool hovered) const {
       ui.widgets.state("attention/value", value);
       ui.widgets.state("attention/exact", fmt::format("{} {} {:.9g}", at.q, at.k, p));
       const float lse = stats != nullptr ? stats->lse : 0.0F;
+      if (ui.side() == session::Side::kDifference) {
+        return;  // a difference of probabilities has no score, its row no sum
+      }
       const float score = view::map_value(p, lse, view::MapValue::kScore);
       add(c.quiet, score == HeatmapData::kHole ? std::string("score −inf")
                                                : fmt::format("score {:.2f}", score));

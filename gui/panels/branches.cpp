@@ -85,9 +85,8 @@ void draw_branches(Ui& ui, float height) {
       const float text_x = x + px(ui, 17.0F) + ImGui::CalcTextSize("000").x;
       const std::string count = fmt::format("{}", info.n_tokens - info.fork);
       const float count_x = min.x + width - ImGui::CalcTextSize(count.c_str()).x - px(ui, 4.0F);
-      draw->PushClipRect(min, {count_x - px(ui, 6.0F), min.y + line}, true);
-      draw->AddText({text_x, y}, hovered ? c.text : c.accent, tail_text(ui, info).c_str());
-      draw->PopClipRect();
+      const std::string tail = fitted(tail_text(ui, info), count_x - px(ui, 6.0F) - text_x);
+      draw->AddText({text_x, y}, hovered ? c.text : c.accent, tail.c_str());
       draw->AddText({count_x, y}, c.quiet, count.c_str());
       const FontScope usual(ui.fonts.regular);
       tip(

@@ -225,7 +225,9 @@ void ComparePanel::draw(Ui& ui) {
                         "with.");
     const float width = button_size(ui, "Choose a reference…").x;
     ImGui::SetCursorPosX(std::max(0.0F, (ImGui::GetWindowWidth() - width) / 2.0F));
-    ImGui::SetCursorPosY(ImGui::GetWindowHeight() - 2.0F * ImGui::GetFrameHeightWithSpacing());
+    ImGui::SetCursorPosY(
+        std::max(ImGui::GetCursorPosY() + px(ui, 4.0F),
+                 ImGui::GetWindowHeight() - 2.0F * ImGui::GetFrameHeightWithSpacing()));
     if (button(ui, "compare/choose", "Choose a reference…", Look::kPrimary, "", ready)) {
       ui.requests.open_reference_dialog = true;
     }

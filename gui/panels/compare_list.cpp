@@ -19,7 +19,8 @@ void row(Ui& ui, const view::PairRow& row, const compare::Pair& pair) {
   ImGui::PushID(static_cast<int>(row.index));
   const ImU32 ink = row.diverges ? c.warn : c.text;
   ImGui::PushStyleColor(ImGuiCol_Text, ink);
-  const std::string label = fmt::format("{}{}", row.diverges ? "≠ " : "", row.name);
+  const std::string label = fitted(fmt::format("{}{}", row.diverges ? "≠ " : "", row.name),
+                                   ImGui::GetContentRegionAvail().x);
   if (ImGui::Selectable(label.c_str(), false, ImGuiSelectableFlags_SpanAllColumns)) {
     go_to_pair(ui, pair);
   }
@@ -42,7 +43,8 @@ void row(Ui& ui, const view::PairRow& row, const compare::Pair& pair) {
   mono(ui, row.diverges ? c.warn : c.quiet,
        row.excess >= 0.01 ? fmt::format("{:.3g}×", row.excess) : "<0.01×");
   ImGui::TableNextColumn();
-  text(c.quiet, row.outlier.empty() ? row.place : row.outlier);
+  text_elided(c.quiet, row.outlier.empty() ? row.place : row.outlier,
+              ImGui::GetContentRegionAvail().x);
 }
 
 }  // namespace

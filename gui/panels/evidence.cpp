@@ -1,6 +1,4 @@
 #include "gui/panels/evidence.h"
-#include "engine/diagnose/thresholds.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -73,6 +71,29 @@ void EvidencePane::strip(Ui& ui) {
   }
   text(c.faint,
        fmt::format("{} … {} · blue below zero, red above", padded(view_.lo), padded(view_.hi)));
+}
+
+/// What the values say together: a look tells a scale, a shift and a permutation apart.
+void EvidencePane::statistics(Ui& ui) const {
+  const view::EvidenceStats stats = view::evidence_stats(view_);
+  const auto line = [&ui](const char* name, const std::string& value) {
+    ui.widgets.state(fmt::format("findings/stats/{}", name), value);
+    fact(ui, name, value);
+  };
+  const auto num = [](double value) { return view::number_text(value); };
+  if (stats.compared) {
+    line("differ", fmt::format("{} of {} values", stats.off, stats.n));
+    line("largest |Δ|", num(stats.max_abs));
+    line("relative L2", num(stats.rel_l2));
+    line("cosine", fmt::format("{:.4f}", stats.cosine));
+    line("expected",
+         fmt::format("{} ± {}", num(stats.expected_mean), num(stats.expected_deviation)));
+  }
+  line("captured", fmt::format("{} ± {}", num(stats.mean), num(stats.deviation)));
+  line("range", fmt::format("{} … {}", num(stats.min), num(stats.max)));
+  if (stats.non_finite > 0) {
+    line("NaN or infinite", fmt::format("{} of {} values", stats.non_finite, stats.n));
+  }
 }
 
 void EvidencePane::values(Ui& ui) const {
@@ -152,6 +173,7 @@ void EvidencePane::draw(Ui& ui, const diagnose::Finding* finding) {
   } else {
     mono(ui, c.quiet, view_.title);
     strip(ui);
+    statistics(ui);
     values(ui);
   }
   mono(ui, c.quiet, row.where);

@@ -16,6 +16,7 @@ class EvidencePane {
 
  private:
   void strip(Ui& ui);
+  void statistics(Ui& ui) const;
   void values(Ui& ui) const;
 
   view::EvidenceView view_;

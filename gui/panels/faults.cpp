@@ -87,7 +87,9 @@ void FaultsPanel::row(Ui& ui, std::size_t index) {
   ImGui::TableNextColumn();
   ImGui::PushID(static_cast<int>(index));
   ImGui::PushStyleColor(ImGuiCol_Text, possible ? c.text : c.faint);
-  if (ImGui::Selectable(view::capitalised(fault.title).c_str(), fault.name == chosen_,
+  const std::string title =
+      fitted(view::capitalised(fault.title), ImGui::GetContentRegionAvail().x);
+  if (ImGui::Selectable(title.c_str(), fault.name == chosen_,
                         ImGuiSelectableFlags_SpanAllColumns)) {
     chosen_ = fault.name;
     argument_ = fault.example;
@@ -98,9 +100,12 @@ void FaultsPanel::row(Ui& ui, std::size_t index) {
   ui.widgets.mark(fmt::format("faults/row/{}", fault.name));
   tip(possible ? fault.story : fmt::format("{}\n\nNot here: {}", fault.story, fault.reason));
   ImGui::TableNextColumn();
-  mono(ui, possible ? c.quiet : c.faint, fault.name);
+  {
+    const FontScope font(ui.fonts.mono);
+    text_elided(possible ? c.quiet : c.faint, fault.name, ImGui::GetContentRegionAvail().x);
+  }
   ImGui::TableNextColumn();
-  text(c.faint, possible ? "" : "not in this model");
+  text_elided(c.faint, possible ? "" : "not in this model", ImGui::GetContentRegionAvail().x);
 }
 
 void FaultsPanel::list(Ui& ui) {
@@ -117,7 +122,7 @@ void FaultsPanel::list(Ui& ui) {
   if (ImGui::BeginTable("faults", 3, kFlags)) {
     ImGui::TableSetupColumn("Fault", 0, 2.2F);
     ImGui::TableSetupColumn("Name", 0, 1.5F);
-    ImGui::TableSetupColumn("Possible", 0, 0.9F);
+    ImGui::TableSetupColumn("Possible", 0, 1.0F);
     for (const std::size_t index : shown_) {
       if (index < faults.size()) {
         row(ui, index);

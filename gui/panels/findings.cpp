@@ -139,8 +139,9 @@ void FindingsPanel::nothing_found(Ui& ui) {
                   : "\"Run deep checks\" recomputes every projection, norm, score and logit from "
                     "the file's own weights and compares.";
   if (s.n_frames == 0) {
-    empty_state(ui, "findings", fmt::format("No anomaly in the file ({} checks)", s.checks_run),
-                "Step (F10) evaluates the prompt; every token is then checked as it is computed.");
+    empty_until_run(
+        ui, "findings", fmt::format("No anomaly in the file ({} checks)", s.checks_run),
+        "Step (F10) evaluates the prompt; every token is then checked as it is computed.");
     return;
   }
   empty_state(ui, "findings", fmt::format("No anomaly found by {} checks", s.checks_run),

@@ -98,15 +98,16 @@ void HeadsPanel::draw(Ui& ui) {
   if (frame == nullptr || frame->heads.empty()) {
     rows_.clear();
     ui.widgets.state("heads/dropped", view::dropped_statistics(*ui.snapshot, ui.shown_position()));
-    empty_state(ui, "heads", "No statistics of heads",
-                frame == nullptr ? "Open a model and press Step (F10): each head's row is summed "
-                                   "up here."
-                : ui.snapshot->recording != nullptr && !ui.snapshot->recording->heads.empty()
-                    ? ui.snapshot->recording->heads
-                : !view::dropped_statistics(*ui.snapshot, ui.shown_position()).empty()
-                    ? view::dropped_statistics(*ui.snapshot, ui.shown_position())
-                    : "Capture is off at this step; attention statistics need at "
-                      "least the summary tier.");
+    empty_until_run(ui, "heads", "No statistics of heads",
+                    frame == nullptr
+                        ? "Open a model and press Step (F10): each head's row is summed "
+                          "up here."
+                    : ui.snapshot->recording != nullptr && !ui.snapshot->recording->heads.empty()
+                        ? ui.snapshot->recording->heads
+                    : !view::dropped_statistics(*ui.snapshot, ui.shown_position()).empty()
+                        ? view::dropped_statistics(*ui.snapshot, ui.shown_position())
+                        : "Capture is off at this step; attention statistics need at "
+                          "least the summary tier.");
     return;
   }
   text(colors(ui).quiet, fmt::format("query {} · {} keys", token_label(ui, ui.shown_position()),

@@ -296,9 +296,10 @@ std::string KvCachePanel::csv(const Ui& ui) const {
 void KvCachePanel::draw(Ui& ui) {
   const session::Snapshot& s = *ui.snapshot;
   if (s.model == nullptr || s.n_frames == 0) {
-    empty_state(ui, "kv", "The cache is empty",
-                "Every evaluated token writes a key and a value into a slot of each layer. Open a "
-                "model and press Step (F10): written, stale, zero and NaN slots then show here.");
+    empty_until_run(
+        ui, "kv", "The cache is empty",
+        "Every evaluated token writes a key and a value into a slot of each layer. Open a "
+        "model and press Step (F10): written, stale, zero and NaN slots then show here.");
     slot_ = -1;
     return;
   }

@@ -73,9 +73,8 @@ void list(Ui& ui, const view::LensView& lens) {
     const float y = min.y + px(ui, 1.0F);
     draw->AddText({min.x, y}, c.quiet, row.layer.c_str());
     const std::string name = view::cut_text(view::quoted_token(tokenizer_of(ui), best.id), 32);
-    draw->PushClipRect(min, {min.x + width - percent - px(ui, 6.0F), min.y + height}, true);
-    draw->AddText({min.x + name_x, y}, row.agrees ? c.accent : c.text, name.c_str());
-    draw->PopClipRect();
+    draw->AddText({min.x + name_x, y}, row.agrees ? c.accent : c.text,
+                  fitted(name, width - percent - px(ui, 6.0F) - name_x).c_str());
     const std::string value = view::percent_text(double{best.prob});
     draw->AddText({min.x + width - ImGui::CalcTextSize(value.c_str()).x, y}, c.text, value.c_str());
     row_tip(ui, row);

@@ -66,7 +66,8 @@ void LogPanel::draw(Ui& ui) {
                 "Messages of loading, evaluation and the graphics device appear here.");
     return;
   }
-  if (ImGui::BeginChild("lines")) {
+  if (ImGui::BeginChild("lines", {0.0F, 0.0F}, ImGuiChildFlags_None,
+                        ImGuiWindowFlags_HorizontalScrollbar)) {
     const FontScope font(ui.fonts.mono);
     const bool at_end = ImGui::GetScrollY() >= ImGui::GetScrollMaxY() - 1.0F;
     ImGuiListClipper clipper;
@@ -78,10 +79,7 @@ void LogPanel::draw(Ui& ui) {
                             : line.level >= spdlog::level::warn ? c.warn
                             : line.level >= spdlog::level::info ? c.text
                                                                 : c.quiet;
-        const auto name = spdlog::level::to_string_view(line.level);
-        mono(ui, color, fmt::format("{:<8}", std::string_view(name.data(), name.size())));
-        ImGui::SameLine();
-        mono(ui, color, line.text);
+        text(color, line.text);  // begins with time and level
       }
     }
     if (at_end && lines.size() != seen_) {

@@ -101,9 +101,7 @@ void LogitsPanel::bar(Ui& ui, const view::LogitBar& bar, const Columns& at, cons
   }
   const ImU32 ink = bar.chosen ? c.accent : c.text;
   const std::string token = view::cut_text(view::quoted_token(tokenizer_of(ui), bar.id), 40);
-  draw->PushClipRect(min, {left + at.bar - px(ui, 6.0F), min.y + height}, true);
-  draw->AddText({min.x, text_y}, ink, token.c_str());
-  draw->PopClipRect();
+  draw->AddText({min.x, text_y}, ink, fitted(token, left + at.bar - px(ui, 6.0F) - min.x).c_str());
   const Track track = track_of(at.bar, at.bar_end, left);
   const ImVec2 track_min{track.left, min.y + px(ui, 3.0F)};
   const ImVec2 track_max{track.right, min.y + height - px(ui, 3.0F)};
@@ -182,8 +180,9 @@ void LogitsPanel::confirm(Ui& ui) {
   const int dropped = std::max(s.n_frames - 1 - branch_position_, 0);
   text(c.text, fmt::format("Go on with {}", view::quoted_token(tokenizer_of(ui), branch_id_)));
   text(c.quiet, fmt::format("after {}{}", token_label(ui, branch_position_),
-                            dropped > 0 ? fmt::format("; {} later tokens are dropped", dropped)
+                            dropped > 0 ? fmt::format("; {} later tokens become a branch", dropped)
                                         : std::string()));
+  ImGui::Dummy({0.0F, px(ui, 4.0F)});
   if (button(ui, "logits/branch/confirm", "Branch here", Look::kPrimary)) {
     branch_after(ui, branch_position_, branch_id_);
     ImGui::CloseCurrentPopup();
@@ -286,7 +285,7 @@ void LogitsPanel::draw(Ui& ui) {
     subtitle(ui, "after " + view::cut_text(token_label(ui, position), 26));
   }
   if (ui.snapshot->model == nullptr || position < 0) {
-    empty_state(
+    empty_until_run(
         ui, "logits", "No logits yet",
         ui.snapshot->model == nullptr
             ? "With a model open, the likeliest next tokens stand here at every step."

@@ -35,7 +35,13 @@ void ModelPanel::parameters(Ui& ui, const session::ModelInfo& m) {
   const auto line = [&ui](const char* name, const std::string& value) {
     text(colors(ui).quiet, name);
     ImGui::SameLine(ImGui::GetFontSize() * 9.5F);
-    mono(ui, colors(ui).text, value);
+    const FontScope font(ui.fonts.mono);
+    ui.widgets.state(fmt::format("model/{}", name), value);
+    text_elided(colors(ui).text, value, ImGui::GetContentRegionAvail().x);
+  };
+  // A file that nothing here can run, or a foreign trace, may not say everything.
+  const auto number = [](std::int64_t value) {
+    return value > 0 ? view::grouped(static_cast<std::uint64_t>(value)) : std::string("unknown");
   };
   line("name", m.name);
   line("architecture", m.architecture);
@@ -44,14 +50,21 @@ void ModelPanel::parameters(Ui& ui, const session::ModelInfo& m) {
        fmt::format("{}  ({})", view::count_text(m.n_params), view::grouped(m.n_params)));
   line("types of weights", m.quantization);
   line("weights", view::bytes_text(m.weight_bytes));
-  line("layers", fmt::format("{}", m.n_layers));
-  line("heads", fmt::format("{}  ({} for keys and values)", m.n_heads, m.n_kv_heads));
-  line("head dimension", fmt::format("{}", m.head_dim));
-  line("hidden", fmt::format("{}", m.hidden));
-  line("feed-forward", fmt::format("{}", m.ffn));
-  line("vocabulary",
-       fmt::format("{} rows, {} tokens, {} padded", m.vocab_rows, m.n_tokens, m.n_padded));
-  line("context", fmt::format("{} in use here, {} trained", s.context, m.train_context));
+  line("layers", number(m.n_layers));
+  line("heads", m.n_heads > 0 ? fmt::format("{}  ({} for keys and values)", m.n_heads, m.n_kv_heads)
+                              : number(0));
+  line("head dimension", number(m.head_dim));
+  line("hidden", number(m.hidden));
+  line("feed-forward", number(m.ffn));
+  line("vocabulary", m.vocab_rows > 0 || m.n_tokens > 0
+                         ? fmt::format("{} rows, {} tokens, {} padded", number(m.vocab_rows),
+                                       number(m.n_tokens), m.n_padded)
+                         : number(0));
+  if (is_only_listed(ui)) {
+    line("context", m.train_context > 0 ? fmt::format("{} trained", m.train_context) : number(0));
+    return;
+  }
+  line("context", fmt::format("{} in use here, {} trained", s.context, number(m.train_context)));
   line("backend", s.backend_text);
   line("memory", fmt::format("{} + {} of history", view::bytes_text(s.device_bytes),
                              view::bytes_text(s.history.host())));
@@ -99,7 +112,8 @@ void ModelPanel::metadata(Ui& ui, const format::ModelFile& file) {
         ImGui::TableNextRow();
         ImGui::TableNextColumn();
         ImGui::PushID(i);
-        if (ImGui::Selectable(entry.key.c_str(), false, ImGuiSelectableFlags_SpanAllColumns)) {
+        const std::string key = fitted(entry.key, ImGui::GetContentRegionAvail().x);
+        if (ImGui::Selectable(key.c_str(), false, ImGuiSelectableFlags_SpanAllColumns)) {
           ImGui::SetClipboardText(view::meta_text(entry.value, 1U << 20U).c_str());
         }
         ImGui::PopID();
@@ -108,7 +122,7 @@ void ModelPanel::metadata(Ui& ui, const format::ModelFile& file) {
         ImGui::TableNextColumn();
         text(c.quiet, entry.type);
         ImGui::TableNextColumn();
-        text(c.text, view::meta_text(entry.value, 160));
+        text_elided(c.text, view::meta_text(entry.value, 160), ImGui::GetContentRegionAvail().x);
       }
     }
   }

@@ -479,9 +479,9 @@ void NormsPanel::missing(Ui& ui) const {
 
 void NormsPanel::draw(Ui& ui) {
   if (ui.shown_frame() == nullptr) {
-    empty_state(ui, "norms", "No norms yet",
-                "Every evaluated token adds a column: how large its hidden state is after each "
-                "layer. Open a model and press Step (F10).");
+    empty_until_run(ui, "norms", "No norms yet",
+                    "Every evaluated token adds a column: how large its hidden state is after each "
+                    "layer. Open a model and press Step (F10).");
     return;
   }
   if (pinned_model_ != ui.snapshot->model.get()) {

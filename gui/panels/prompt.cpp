@@ -161,11 +161,30 @@ bool PromptSection::editor(Ui& ui) {
   if (!editing_) {
     const std::string shown = ui.prompt_text.empty() ? "What should the model go on from?"
                                                      : view::cut_text(ui.prompt_text, 2000);
-    draw->PushClipRect(min, max, true);
-    draw->AddText(ImGui::GetFont(), ImGui::GetFontSize(), {min.x + pad.x, min.y + pad.y},
-                  ui.prompt_text.empty() ? c.faint : c.text, shown.c_str(), nullptr,
-                  max.x - min.x - 2.0F * pad.x);
-    draw->PopClipRect();
+    // Line by line: what does not fit ends with an ellipsis, not in the middle of a letter.
+    const float width = max.x - min.x - 2.0F * pad.x;
+    const auto most = static_cast<int>(lines);
+    const char* at = shown.c_str();
+    const char* const end = at + shown.size();
+    for (int line = 0; line < most && at < end; ++line) {
+      const char* stop =
+          ImGui::GetFont()->CalcWordWrapPosition(ImGui::GetFontSize(), at, end, width);
+      stop = std::min(std::max(stop, at + 1), std::find(at, end, '\n'));
+      std::string words(at, stop);
+      at = stop;
+      while (at < end && (*at == ' ' || *at == '\n')) {
+        if (*at++ == '\n') {
+          break;
+        }
+      }
+      if (line + 1 == most && at < end) {
+        words += "…";
+        words = fitted(words, width);
+      }
+      draw->AddText(
+          {min.x + pad.x, min.y + pad.y + static_cast<float>(line) * ImGui::GetTextLineHeight()},
+          ui.prompt_text.empty() ? c.faint : c.text, words.c_str());
+    }
   }
   return entered;
 }

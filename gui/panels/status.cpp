@@ -51,7 +51,8 @@ Words state_words(const Ui& ui) {
       permille >= 0 ? fmt::format(" {}%", std::clamp(permille, 0, 1000) / 10) : std::string("…");
   switch (s.state) {
     case State::kEmpty:
-      return {"no model · open one with Ctrl+O", c.faint};
+      return {is_only_listed(ui) ? "listed, cannot be run" : "no model · open one with Ctrl+O",
+              is_only_listed(ui) ? c.warn : c.faint};
     case State::kLoading:
       return {"loading" + percent, c.accent};
     case State::kEvaluating:
@@ -116,12 +117,9 @@ void StatusBar::error(Ui& ui, float right) {
     return;
   }
   const ImVec2 min = ImGui::GetCursorScreenPos();
-  const float shown = std::min(ImGui::CalcTextSize(("⚠ " + message).c_str()).x, width);
-  ImGui::PushClipRect(min, {min.x + shown, min.y + ImGui::GetTextLineHeight() * 2.0F}, true);
-  text(c.error, "⚠ " + message);
-  ImGui::PopClipRect();
-  ui.widgets.mark_rect("status/error", min, {min.x + shown, min.y + ImGui::GetTextLineHeight()});
-  tip(message);
+  text_elided(c.error, "⚠ " + message, width);
+  const float shown = ImGui::GetItemRectSize().x;
+  ui.widgets.mark("status/error");
   const float after = min.x - ImGui::GetWindowPos().x + shown + px(ui, 10.0F);
   const float lift = -ImGui::GetStyle().FramePadding.y;
   ImGui::SameLine(after);
@@ -164,7 +162,7 @@ void StatusBar::draw(Ui& ui) {
   // A slow average: the number must be readable.
   frame_seconds_ += (ui.frame_seconds - frame_seconds_) * 0.05;
   std::string smooth;
-  if (frame_seconds_ > 0.0) {
+  if (frame_seconds_ > 0.0 && ui.frame_seconds > 0.0) {
     smooth = fmt::format("{:.0f} frames/s · {} dropped", 1.0 / frame_seconds_, ui.frames_dropped);
   }
   const bool failed = !s.error.empty() && s.error_serial != dismissed_;

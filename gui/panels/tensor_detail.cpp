@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "gui/panels/widgets.h"
 #include "gui/view/color_map.h"
@@ -42,6 +43,9 @@ void TensorDetail::statistics(Ui& ui, const view::TensorScan& scan) {
 
 void TensorDetail::range_buttons(Ui& ui, TensorLook& look) {
   const auto mode = [&](const char* id, const char* label, RangeMode to, const char* help) {
+    if (button_size(ui, label).x > ImGui::GetContentRegionAvail().x) {
+      ImGui::NewLine();
+    }
     if (button(ui, id, label, look.mode == to ? Look::kOn : Look::kPlain, help)) {
       look.mode = to;
     }
@@ -204,6 +208,9 @@ void TensorDetail::picked(Ui& ui, const view::TensorSource& source, const Tensor
     text(c.accent, exact);
   }
   ImGui::SameLine(0.0F, px(ui, 12.0F));
+  if (ImGui::CalcTextSize("Copy").x > ImGui::GetContentRegionAvail().x) {
+    ImGui::NewLine();
+  }
   if (button(ui, "tensors/picked/copy", "Copy", Look::kLink, "Copy name, index and value")) {
     ImGui::SetClipboardText(
         fmt::format("{}{} = {}", source.name, view::index_text(source.shape, flat), exact).c_str());
@@ -249,14 +256,21 @@ void TensorDetail::draw(Ui& ui, const view::TensorSource& source, const view::Te
     range_buttons(ui, look);
   }
   picked(ui, source, look);
-  std::string first;
-  for (const float value : scan->first) {
-    first += num(double{value}) + "  ";
-  }
   const FontScope font(ui.fonts.mono, 0.86F);
-  ImGui::PushTextWrapPos();
-  text(c.quiet, "first values  " + first);
-  ImGui::PopTextWrapPos();
+  // Lines are broken between numbers; a word wrap would break them at their points.
+  std::string first = "first values";
+  for (const float value : scan->first) {
+    std::string longer = first;
+    longer += "  ";
+    longer += num(double{value});
+    if (ImGui::CalcTextSize(longer.c_str()).x <= ImGui::GetContentRegionAvail().x) {
+      first = std::move(longer);
+    } else {
+      text(c.quiet, first);
+      first = num(double{value});
+    }
+  }
+  text(c.quiet, first);
 }
 
 }  // namespace layerscope::gui

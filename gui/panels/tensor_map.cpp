@@ -154,6 +154,10 @@ void TensorMap::numbers(Ui& ui, const view::TensorSource& source, const TensorLo
           at.min.x + cell_w * static_cast<float>(static_cast<double>(col) + 0.5 - look.view.col);
       const float y =
           at.min.y + cell_h * static_cast<float>(static_cast<double>(row) + 0.5 - look.view.row);
+      if (x - size.x / 2.0F < at.min.x || x + size.x / 2.0F > at.min.x + at.size.x ||
+          y - size.y / 2.0F < at.min.y || y + size.y / 2.0F > at.min.y + at.size.y) {
+        continue;  // a cell that is partly out of view: half a number is worse than none
+      }
       // Dark on the light middle of the diverging map, light on its dark ends.
       const float t = (value - lo_) / (hi_ - lo_);
       const bool light_cell = lo_ < 0.0F && t > 0.22F && t < 0.78F && look.overlay == 0;

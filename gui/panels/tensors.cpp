@@ -215,7 +215,8 @@ void TensorsPanel::row(Ui& ui, const view::TreeRow& row) {
   if (indent > 0.0F) {
     ImGui::Indent(indent);
   }
-  if (ImGui::Selectable(label.c_str(), !group && row.key == key_,
+  const std::string fit = fitted(label, ImGui::GetContentRegionAvail().x);
+  if (ImGui::Selectable(fit.c_str(), !group && row.key == key_,
                         ImGuiSelectableFlags_SpanAllColumns)) {
     if (!group) {
       show(ui, row.key);
@@ -255,14 +256,15 @@ void TensorsPanel::row(Ui& ui, const view::TreeRow& row) {
     ImGui::TableNextColumn();
     text(type.decodable ? c.quiet : c.warn, type.name);
     ImGui::TableNextColumn();
-    text(c.quiet, format::shape_text(t.shape));
+    text_elided(c.quiet, format::shape_text(t.shape), ImGui::GetContentRegionAvail().x);
   } else {
     const capture::FullTensor& t = taps_->pass.tensors[row.index];
     tip("Captured by evaluating this token again\nRight-click: compare with the shown tensor");
     ImGui::TableNextColumn();
     text(c.quiet, "F32");
     ImGui::TableNextColumn();
-    text(c.quiet, format::shape_text({t.shape.begin(), t.shape.end()}));
+    text_elided(c.quiet, format::shape_text({t.shape.begin(), t.shape.end()}),
+                ImGui::GetContentRegionAvail().x);
   }
 }
 
@@ -280,9 +282,9 @@ void TensorsPanel::list(Ui& ui) {
   if (!ImGui::BeginTable("tensors", 3, kFlags)) {
     return;
   }
-  ImGui::TableSetupColumn("Name", 0, 2.4F);
+  ImGui::TableSetupColumn("Name", 0, 2.1F);
   ImGui::TableSetupColumn("Type", ImGuiTableColumnFlags_WidthFixed, ImGui::CalcTextSize("Q8_0M").x);
-  ImGui::TableSetupColumn("Shape", 0, 1.1F);
+  ImGui::TableSetupColumn("Shape", 0, 1.2F);
   ImGuiListClipper clipper;
   clipper.Begin(static_cast<int>(rows_.size()));
   if (!scroll_to_.empty()) {

@@ -173,10 +173,10 @@ void TokensPanel::stream(Ui& ui, float height) {
     return;
   }
   if (view::token_count(*ui.snapshot) == 0) {
-    empty_state(ui, "tokens", has_model(ui) ? "No tokens yet" : "No model is open",
-                has_model(ui)
-                    ? "Write a prompt above and press Ctrl+Enter, or Step (F10) for one token."
-                    : "Open one with Ctrl+O or drop a .gguf file on the window.");
+    empty_until_run(ui, "tokens", has_model(ui) ? "No tokens yet" : "No model is open",
+                    has_model(ui)
+                        ? "Write a prompt above and press Ctrl+Enter, or Step (F10) for one token."
+                        : "Open one with Ctrl+O or drop a .gguf file on the window.");
   } else {
     chips(ui);
   }
@@ -320,18 +320,22 @@ void TokensPanel::card(Ui& ui) {
       text(c.quiet, fmt::format("{}: its own probability was not computed",
                                 origin_text(frame->choice.origin)));
     }
-    if (button(ui, "tokens/card/rewind", "Rewind here", Look::kLink, "Drop every later token",
-               position < ui.snapshot->n_frames - 1)) {
+    // Narrow panels get the short words.
+    const bool chosen = ui.selection.position >= 0;
+    const float words = ImGui::CalcTextSize("Rewind hereForce another…Follow newest").x;
+    const bool brief = chosen && words + px(ui, 28.0F) > ImGui::GetContentRegionAvail().x;
+    if (button(ui, "tokens/card/rewind", brief ? "Rewind" : "Rewind here", Look::kLink,
+               "Drop every later token", position < ui.snapshot->n_frames - 1)) {
       rewind_to(ui, position);
     }
     ImGui::SameLine(0.0F, px(ui, 14.0F));
-    if (button(ui, "tokens/card/force", "Force another…", Look::kLink,
+    if (button(ui, "tokens/card/force", brief ? "Force…" : "Force another…", Look::kLink,
                "Choose another token for this place", position > 0)) {
       force_.open(position - 1);
     }
-    if (ui.selection.position >= 0) {
+    if (chosen) {
       ImGui::SameLine(0.0F, px(ui, 14.0F));
-      if (button(ui, "tokens/card/follow", "Follow newest", Look::kLink,
+      if (button(ui, "tokens/card/follow", brief ? "Follow" : "Follow newest", Look::kLink,
                  "Let every panel follow the newest token")) {
         select_position(ui, -1);
       }

@@ -163,6 +163,7 @@ class TopBar final : public Panel {
   static void recording_chip(Ui& ui, std::vector<Piece>& left,
                              const session::RecordingInfo& recording);
   static void speed_chips(Ui& ui, std::vector<Piece>& right);
+  static void pace_choice(Ui& ui, std::vector<Piece>& centre);
   static void fault_chip(Ui& ui, std::vector<Piece>& right);
 
   std::shared_ptr<TabTitles> titles_;
@@ -205,6 +206,13 @@ void TopBar::export_menu(Ui& ui) {
   }
   ImGui::Separator();
   const bool model = ui.snapshot->model != nullptr;
+  for (const Target& target : kTargets) {
+    if (item(fmt::format("menu/file/export/{}/command", target.panel),
+             fmt::format("Copy {} as command", target.label).c_str(), "", model)) {
+      ui.requests.panel_command = target.panel;
+    }
+  }
+  ImGui::Separator();
   if (item("menu/file/export/trace", "Session as trace", "", tokens)) {
     ui.requests.export_trace = true;
   }
@@ -214,7 +222,7 @@ void TopBar::export_menu(Ui& ui) {
   if (item("menu/file/export/findings", "Findings as a page", "", model)) {
     ui.requests.findings_html = true;
   }
-  if (item("menu/file/export/command", "Copy as command", "Ctrl+Shift+C", model)) {
+  if (item("menu/file/export/command", "Copy the run as command", "Ctrl+Shift+C", model)) {
     ui.requests.copy_command = true;
   }
   ImGui::EndMenu();
@@ -457,6 +465,35 @@ void TopBar::speed_chips(Ui& ui, std::vector<Piece>& right) {
                        nearly_full ? ": generation ends when it is full" : ""));
 }
 
+/// How fast Run goes: slow motion for a session here, the speed of a recording.
+void TopBar::pace_choice(Ui& ui, std::vector<Piece>& centre) {
+  if (ui.snapshot->model == nullptr || is_only_listed(ui) || ui.session == nullptr ||
+      ui.session->link().remote) {
+    return;  // a worker's pace is its own
+  }
+  std::vector<std::string> names;
+  std::size_t chosen = 0;
+  float widest = 0.0F;
+  for (const float pace : paces()) {
+    chosen = pace == pace_in_use(ui) ? names.size() : chosen;
+    names.push_back(pace_text(pace));
+    widest = std::max(widest, ImGui::CalcTextSize((names.back() + " ▾").c_str()).x);
+  }
+  centre.push_back(
+      {widest, 3, [&ui, names = std::move(names), chosen] {
+         std::vector<const char*> items;
+         for (const std::string& name : names) {
+           items.push_back(name.c_str());
+         }
+         int index = static_cast<int>(chosen);
+         if (combo(ui, "transport/pace", "", index, items.data(), static_cast<int>(items.size()))) {
+           pace_in_use(ui) = paces()[static_cast<std::size_t>(index)];
+         }
+         tip("How many tokens a second Run makes at most: slow motion, or the speed "
+             "of a recording  ·  Alt+Down slower, Alt+Up faster");
+       }});
+}
+
 void TopBar::draw(Ui& ui) {
   const Palette& c = colors(ui);
   follow_diagnosis(ui, *titles_);
@@ -483,6 +520,7 @@ void TopBar::draw(Ui& ui) {
     centre.push_back(
         {transport_width(ui, t, key), 0, [&ui, t, key] { transport_button(ui, t, key); }});
   }
+  pace_choice(ui, centre);
   if (ui.snapshot->model != nullptr) {
     fault_chip(ui, right);
   }

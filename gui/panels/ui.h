@@ -44,6 +44,8 @@ struct Settings {
   int norms_statistic = 0;  ///< backend::Statistic
   bool norms_linear = false;
   bool lens = true;  ///< the logit lens is open
+  /// Tokens a second while it runs, of a session here and of a recording; 0: as fast as it goes.
+  float pace = 0.0F, replay_pace = 12.0F;
   std::string last_folder;
   std::vector<std::string> recent;  ///< most recent first, at most 12
 };
@@ -98,6 +100,7 @@ struct AppRequests {
   bool findings_html = false;   ///< save the findings as a page
   std::string panel_png;        ///< save this panel's picture
   std::string panel_csv;        ///< save this panel's data
+  std::string panel_command;    ///< copy the command line that computes it again
   std::string screenshot_path;  ///< save the window as PNG
 };
 
@@ -148,7 +151,7 @@ struct Ui {
   std::string prompt_text;  ///< the editor's text
   bool prompt_chat = true;
   float scale = 1.0F;          ///< DPI scale
-  double frame_seconds = 0.0;  ///< of the last frame
+  double frame_seconds = 0.0;  ///< of the last frame; 0: not every frame is drawn
   std::uint64_t frames_dropped = 0;
   std::string demo_path;          ///< the demo model; empty: not installed
   bool focus_search = false;      ///< the token search is to take the keyboard

@@ -1,6 +1,7 @@
 #include "gui/panels/widgets.h"
 
 #include <fmt/format.h>
+#include <imgui_internal.h>
 #include <imgui_stdlib.h>
 
 #include <algorithm>
@@ -37,6 +38,42 @@ void text(ImU32 color, std::string_view value) {
   ImGui::PushStyleColor(ImGuiCol_Text, color);
   ImGui::TextUnformatted(value.data(), value.data() + value.size());
   ImGui::PopStyleColor();
+}
+
+std::string fitted(std::string_view value, float width) {
+  const auto wide = [&](std::size_t bytes) {
+    return ImGui::CalcTextSize(value.data(), value.data() + bytes).x;
+  };
+  if (wide(value.size()) <= width) {
+    return std::string(value);
+  }
+  const float room = width - ImGui::CalcTextSize("…").x;
+  std::size_t low = 0;
+  std::size_t high = value.size();
+  while (low + 1 < high) {
+    const std::size_t middle = (low + high) / 2;
+    (wide(middle) <= room ? low : high) = middle;
+  }
+  while (low > 0 && (static_cast<unsigned char>(value[low]) & 0xC0U) == 0x80U) {
+    --low;  // not inside a character
+  }
+  return std::string(value.substr(0, low)) + "…";
+}
+
+void text_elided(ImU32 color, std::string_view value, float width) {
+  const char* const end = value.data() + value.size();
+  const ImVec2 size = ImGui::CalcTextSize(value.data(), end);
+  if (size.x <= width) {
+    text(color, value);
+    return;
+  }
+  const ImVec2 min = ImGui::GetCursorScreenPos();
+  const ImVec2 max{min.x + std::max(width, 1.0F), min.y + size.y};
+  ImGui::Dummy({max.x - min.x, size.y});
+  ImGui::PushStyleColor(ImGuiCol_Text, color);
+  ImGui::RenderTextEllipsis(ImGui::GetWindowDrawList(), min, max, max.x, value.data(), end, &size);
+  ImGui::PopStyleColor();
+  tip(value);
 }
 
 void mono(const Ui& ui, ImU32 color, std::string_view value) {
@@ -167,6 +204,15 @@ void empty_state(Ui& ui, std::string_view where, std::string_view title, std::st
                        {top.x + std::max(room.x, 1.0F), ImGui::GetItemRectMax().y});
 }
 
+void empty_until_run(Ui& ui, std::string_view where, std::string_view title,
+                     std::string_view hint) {
+  if (is_only_listed(ui)) {
+    title = "This file cannot be run";
+    hint = "Its header is in the Model tab, its weights in the Tensors tab.";
+  }
+  empty_state(ui, where, title, hint);
+}
+
 void heatmap(Ui& ui, std::string_view key, const HeatmapData& data, ImVec2 min, ImVec2 max,
              ImVec2 uv_max) {
   ImDrawList* draw = ImGui::GetWindowDrawList();
@@ -258,14 +304,24 @@ bool search_field(Ui& ui, std::string_view id, std::string& value, const char* h
   const bool changed = ImGui::InputTextWithHint("##field", hint, &value);
   ImGui::PopID();
   ui.widgets.mark(id);
-  tip(hint);
+  if (!ImGui::IsItemActive()) {
+    tip(hint);  // over what is being typed it would hide the results
+  }
   return changed;
 }
 
 void fact(const Ui& ui, std::string_view name, std::string_view value) {
   text(colors(ui).quiet, name);
   ImGui::SameLine(ImGui::GetFontSize() * 7.0F);
-  mono(ui, colors(ui).text, value);
+  const FontScope font(ui.fonts.mono);
+  // A tooltip grows with its text; a pane does not.
+  const bool grows = (ImGui::GetCurrentWindow()->Flags &
+                      (ImGuiWindowFlags_Tooltip | ImGuiWindowFlags_AlwaysAutoResize)) != 0;
+  if (grows) {
+    text(colors(ui).text, value);
+  } else {
+    text_elided(colors(ui).text, value, ImGui::GetContentRegionAvail().x);
+  }
 }
 
 bool begin_popup(const char* name) {
@@ -274,8 +330,14 @@ bool begin_popup(const char* name) {
   }
   if (ImGui::IsKeyPressed(ImGuiKey_Escape, false)) {
     ImGui::CloseCurrentPopup();
+    ImGui::EndPopup();
+    return false;  // a submenu drawn in this frame would open again, without its menu
   }
   return true;
+}
+
+bool is_only_listed(const Ui& ui) {
+  return ui.snapshot->model != nullptr && ui.snapshot->state == session::State::kEmpty;
 }
 
 const tokenizer::Tokenizer* tokenizer_of(const Ui& ui) {

@@ -38,6 +38,11 @@ void mono(const Ui& ui, ImU32 color, std::string_view value);
 /// The same, ending at `right` (window x) instead of starting at the cursor.
 void mono_right(const Ui& ui, ImU32 color, std::string_view value, float right);
 
+/// `value` as it is, or shortened with an ellipsis to `width` pixels of the present font.
+std::string fitted(std::string_view value, float width);
+/// Text on one line, shortened with an ellipsis to `width` pixels; hovering then shows all of it.
+void text_elided(ImU32 color, std::string_view value, float width);
+
 /// Window x of the right end of the content region.
 inline float right_edge() { return ImGui::GetCursorPosX() + ImGui::GetContentRegionAvail().x; }
 
@@ -65,6 +70,9 @@ void chip(Ui& ui, std::string_view id, std::string_view label, ImU32 color = 0,
 /// The registered id "<where>/empty" lets scripts see it.
 void empty_state(Ui& ui, std::string_view where, std::string_view title, std::string_view hint);
 
+/// The same for what a run would fill: a file that can only be listed says so instead.
+void empty_until_run(Ui& ui, std::string_view where, std::string_view title, std::string_view hint);
+
 /// Draws the used corner (`uv_max`) of a heatmap into a rectangle; a flat rectangle without
 /// renderer.
 void heatmap(Ui& ui, std::string_view key, const HeatmapData& data, ImVec2 min, ImVec2 max,
@@ -83,6 +91,9 @@ bool search_field(Ui& ui, std::string_view id, std::string& value, const char* h
 
 /// One row of a two-column list inside a tooltip or card.
 void fact(const Ui& ui, std::string_view name, std::string_view value);
+
+/// Its file is shown, but nothing here can run it.
+bool is_only_listed(const Ui& ui);
 
 /// ImGui::BeginPopup that Escape closes, also where keyboard navigation is off.
 bool begin_popup(const char* name);

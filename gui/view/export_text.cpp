@@ -92,6 +92,64 @@ std::string inspect_command(const session::Snapshot& snapshot, std::string_view 
                                                             : " --tensor " + shell_quoted(tensor));
 }
 
+std::string panel_command(const session::Snapshot& snapshot, std::string_view panel, int layer,
+                          std::string_view tensor, std::string_view reference) {
+  if (snapshot.model == nullptr || panel == "log") {
+    return {};
+  }
+  if (panel == "model") {
+    return snapshot.recording != nullptr
+               ? "layerscope-cli inspect " + shell_quoted(snapshot.recording->path)
+               : metadata_command(snapshot);
+  }
+  const bool tap = tensor.starts_with("tap/");
+  if (panel == "tensors" && !tap && snapshot.recording == nullptr) {
+    return inspect_command(snapshot, tensor);
+  }
+  if (snapshot.recording != nullptr) {
+    const std::string trace = shell_quoted(snapshot.recording->path);
+    if (panel == "compare" && !reference.empty()) {
+      return "layerscope-cli compare " + trace + " " + shell_quoted(reference);
+    }
+    if (panel == "findings" || panel == "faults") {
+      return "layerscope-cli diagnose " + trace;
+    }
+    return "layerscope " + trace + " --offscreen 1600x1000 --screenshot layerscope.png";
+  }
+  if (panel == "findings" || panel == "faults") {
+    return diagnose_command(snapshot);
+  }
+  std::string run = command_line(snapshot);
+  const std::size_t remark = run.find("  # ");
+  const std::string plain = run.substr(0, remark);
+  const std::string note = remark == std::string::npos ? "" : run.substr(remark);
+  const auto traced = [&](const char* capture, const std::string& more) {
+    return fmt::format("{} --trace {}.safetensors --capture {}{}{}", plain, panel, capture, more,
+                       note);
+  };
+  if (panel == "logits") {
+    return plain + " --json" + note;
+  }
+  if (panel == "attention" || panel == "heads") {
+    return traced("attention", "");
+  }
+  if (panel == "norms") {
+    return traced("summary", "");
+  }
+  if (panel == "kv" || panel == "tensors") {  // k_rope and v are what the cache holds
+    return traced("full", fmt::format(" --layers {}-{}", layer, layer));
+  }
+  if (panel == "compare") {
+    return reference.empty()
+               ? std::string()
+               : fmt::format(
+                     "{} --trace compare.safetensors --capture full && "
+                     "layerscope-cli compare compare.safetensors {} --model {} --explain{}",
+                     plain, shell_quoted(reference), shell_quoted(snapshot.model->path), note);
+  }
+  return run;
+}
+
 std::string csv_line(std::initializer_list<std::string_view> fields) {
   std::string line;
   bool first = true;

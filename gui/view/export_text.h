@@ -25,6 +25,12 @@ std::string inspect_command(const session::Snapshot& snapshot, std::string_view 
 /// What the Model tab shows.
 std::string metadata_command(const session::Snapshot& snapshot);
 
+/// What a panel shows, computed again without a window: `panel` is a panel's id ("attention",
+/// "kv", …), `layer` and `tensor` the selection, `reference` the file that is compared with. Shell
+/// syntax; empty where nothing can be repeated (the log, an empty window).
+std::string panel_command(const session::Snapshot& snapshot, std::string_view panel, int layer,
+                          std::string_view tensor, std::string_view reference);
+
 /// One CSV line (RFC 4180): fields with commas, quotes or line ends are quoted.
 std::string csv_line(std::initializer_list<std::string_view> fields);
 

@@ -344,4 +344,50 @@ EvidenceView evidence_view(const Finding& f) {
   return view;
 }
 
+EvidenceStats evidence_stats(const EvidenceView& view) {
+  EvidenceStats stats;
+  stats.n = static_cast<int>(view.lines.size());
+  stats.compared = view.rows > 1;
+  double sum = 0.0;
+  double squares = 0.0;
+  double e_sum = 0.0;
+  double e_squares = 0.0;
+  double products = 0.0;
+  double difference = 0.0;
+  int used = 0;
+  for (const EvidenceView::Line& line : view.lines) {
+    stats.off += line.off ? 1 : 0;
+    if (!std::isfinite(line.captured) || !std::isfinite(line.expected)) {
+      stats.non_finite += std::isfinite(line.captured) ? 0 : 1;
+      continue;
+    }
+    const double x = double{line.captured};
+    const double e = double{line.expected};
+    stats.min = used == 0 ? x : std::min(stats.min, x);
+    stats.max = used == 0 ? x : std::max(stats.max, x);
+    ++used;
+    sum += x;
+    squares += x * x;
+    e_sum += e;
+    e_squares += e * e;
+    products += x * e;
+    difference += (x - e) * (x - e);
+    stats.max_abs = std::max(stats.max_abs, std::fabs(x - e));
+  }
+  if (used == 0) {
+    return stats;
+  }
+  const auto deviation = [used](double total, double total_squares) {
+    const double mean = total / used;
+    return std::sqrt(std::max(0.0, total_squares / used - mean * mean));
+  };
+  stats.mean = sum / used;
+  stats.deviation = deviation(sum, squares);
+  stats.expected_mean = e_sum / used;
+  stats.expected_deviation = deviation(e_sum, e_squares);
+  stats.rel_l2 = e_squares > 0.0 ? std::sqrt(difference / e_squares) : std::sqrt(difference);
+  stats.cosine = squares > 0.0 && e_squares > 0.0 ? products / std::sqrt(squares * e_squares) : 0.0;
+  return stats;
+}
+
 }  // namespace layerscope::gui::view

@@ -106,4 +106,18 @@ struct EvidenceView {
 };
 EvidenceView evidence_view(const diagnose::Finding& finding);
 
+/// Numbers over all values of the evidence, those that are not finite left out and counted.
+struct EvidenceStats {
+  int n = 0;           ///< values
+  int non_finite = 0;  ///< captured ones
+  int off = 0;         ///< Line::off
+  bool compared = false;
+  double mean = 0.0, deviation = 0.0, min = 0.0, max = 0.0;  ///< captured
+  double expected_mean = 0.0, expected_deviation = 0.0;
+  /// Of captured against expected: largest |difference|, ‖captured − expected‖ / ‖expected‖,
+  /// cosine.
+  double max_abs = 0.0, rel_l2 = 0.0, cosine = 0.0;
+};
+EvidenceStats evidence_stats(const EvidenceView& view);
+
 }  // namespace layerscope::gui::view

@@ -191,8 +191,12 @@ Result<bool> Renderer::end() {
   timer_->begin(slot.commands, index);
   heatmaps_->record(slot.commands);  // also when the frame is skipped: its textures count as drawn
   timer_->coloured(slot.commands, index);
-  if (image.available) {
+  if (image.available && drawing_) {
     LS_CHECK(record_interface(slot.commands, image, index));
+  } else if (image.available) {
+    image_barrier(slot.commands, image.image, VK_IMAGE_LAYOUT_UNDEFINED, image.final_layout,
+                  VK_PIPELINE_STAGE_2_NONE, VK_ACCESS_2_NONE, VK_PIPELINE_STAGE_2_NONE,
+                  VK_ACCESS_2_NONE);
   }
   timer_->drawn(slot.commands, index);
   LS_VK(vkEndCommandBuffer(slot.commands));

@@ -50,6 +50,10 @@ class Renderer {
 
   /// Waits for the frame slot and prepares the heatmaps.
   Status begin();
+  /// Without drawing, frames are laid out and heatmaps coloured, but nothing is painted: capture()
+  /// paints the last one. For scripts that are after a few pictures.
+  void set_drawing(bool drawing) { drawing_ = drawing; }
+  [[nodiscard]] bool drawing() const { return drawing_; }
   /// Draws ImGui::GetDrawData() and presents it. False: the target had no image, frame skipped.
   Result<bool> end();
   /// The frames that read shared slots wait until `semaphore` reaches `value`: by then the values
@@ -105,6 +109,7 @@ class Renderer {
   std::optional<GpuTimes> gpu_times_;
   std::uint64_t frame_ = 0;      ///< frames begun; the timeline value of the present one
   std::uint64_t submitted_ = 0;  ///< timeline value submitted last
+  bool drawing_ = true;
   bool imgui_started_ = false;
   VkFormat format_ = VK_FORMAT_UNDEFINED;
   VkResult imgui_result_ = VK_SUCCESS;  ///< first failure inside Dear ImGui's backend

@@ -57,12 +57,16 @@ TEST(Settings, RoundTrip_EveryField_Survives) {
   remember_file(state.settings, "/one");
   state.layout.left = 321.0F;
   state.window_width = 1234;
+  state.settings.pace = 3.0F;
+  state.settings.replay_pace = 0.0F;
   const auto read = parse_settings(format_settings(state));
   ASSERT_TRUE(read.ok());
   EXPECT_EQ(read.value().settings.color_map, 2);
   EXPECT_FALSE(read.value().settings.dark);
   EXPECT_FLOAT_EQ(read.value().settings.font_scale, 1.25F);
   EXPECT_TRUE(read.value().settings.log_attention);
+  EXPECT_FLOAT_EQ(read.value().settings.pace, 3.0F);
+  EXPECT_FLOAT_EQ(read.value().settings.replay_pace, 0.0F);
   EXPECT_EQ(read.value().settings.last_folder, "/a b");
   EXPECT_EQ(read.value().settings.recent, (std::vector<std::string>{"/one", "/two"}));
   EXPECT_FLOAT_EQ(read.value().layout.left, 321.0F);
@@ -96,6 +100,10 @@ TEST(Settings, Save_NotUtf8AndNewFolder_ReadsBack) {
   EXPECT_EQ(load_settings(path).settings.token_color, 1);
   std::ofstream(path) << "not json";
   EXPECT_EQ(load_settings(path).settings.token_color, 0);
+  EXPECT_FALSE(std::filesystem::exists(path)) << "the next save must not overwrite it …";
+  std::string kept;
+  std::getline(std::ifstream(path + ".broken"), kept);
+  EXPECT_EQ(kept, "not json") << "… so it is put aside";
   EXPECT_EQ(load_settings("/nonexistent/x.json").window_width, 1600);
   std::filesystem::remove_all(folder);
 }
@@ -216,6 +224,13 @@ TEST(Options, Combinations_ThatMakeNoSense_AreRefused) {
   EXPECT_FALSE(parse({"m.gguf", "--offscreen", "800x600"}).ok());
   EXPECT_FALSE(parse({"m.gguf", "--exit-after", "3"}).ok());
   EXPECT_FALSE(parse({"--prompt", "x", "--exit-after", "3"}).ok());
+  // A recording is played; it has its own prompt.
+  const char* root = std::getenv("LS_SOURCE_DIR");
+  const std::string log = std::string(root != nullptr ? root : ".") +
+                          "/tests/engine/compare/samples/modules-llama.safetensors";
+  ASSERT_TRUE(std::filesystem::exists(log));
+  EXPECT_TRUE(parse({log.c_str(), "--exit-after", "3"}).ok());
+  EXPECT_FALSE(parse({log.c_str(), "--exit-after", "3", "--prompt", "x"}).ok());
   EXPECT_FALSE(parse({"--offscreen", "800", "--screenshot", "a.png"}).ok());
   EXPECT_FALSE(parse({"--backend", "vulkan"}).ok());
   EXPECT_EQ(parse({"--nonsense"}).error().code, ErrorCode::kUsage);

@@ -182,6 +182,46 @@ TEST(Session, PauseWhileRunning_StopsAndRunGoesOn) {
   EXPECT_EQ(s->n_generated, n + 2);
 }
 
+TEST(Session, Pace_SlowsARun_ChangesNothingElse_AndPauseEndsItsWait) {
+  using Clock = std::chrono::steady_clock;
+  Harness h;
+  h.after(LoadModel{demo_model()});
+  h.after(SetPrompt{kHaiku, true});
+  const auto fast = h.after(session::Run{6});
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < fast->n_frames; ++i) {
+    ids.push_back(fast->frame(i)->id);
+  }
+  h.after(SetPrompt{kHaiku, true});
+  h.after(Step{0});
+  EXPECT_TRUE(h.session->set_pace(20.0));
+  auto began = Clock::now();
+  const auto slow = h.after(session::Run{6});
+  const std::chrono::duration<double> took = Clock::now() - began;
+  EXPECT_GE(took.count(), 0.25) << "five waits of 50 ms each lie between six tokens";
+  ASSERT_EQ(slow->n_frames, fast->n_frames);
+  for (int i = 0; i < slow->n_frames; ++i) {
+    EXPECT_EQ(slow->frame(i)->id, ids[static_cast<std::size_t>(i)]);
+  }
+  // One token in two seconds; Pause does not wait for the end of them.
+  h.session->set_pace(0.5);
+  h.after(SetPrompt{kHaiku, true});
+  h.after(Step{0});
+  h.session->send(session::Run{});
+  ASSERT_TRUE(h.wait([](const Snapshot& s) { return s.n_generated >= 1; }));
+  began = Clock::now();
+  const auto paused = h.after(Pause{});
+  EXPECT_LT(std::chrono::duration<double>(Clock::now() - began).count(), 1.0);
+  EXPECT_EQ(paused->n_generated, 1);
+  // Set free in the middle of a wait, it runs on at once.
+  h.session->send(session::Run{4});
+  ASSERT_TRUE(h.wait([](const Snapshot& s) { return s.n_generated >= 2; }));
+  h.session->set_pace(0.0);
+  began = Clock::now();
+  ASSERT_TRUE(h.wait([](const Snapshot& s) { return s.n_generated >= 5; }));
+  EXPECT_LT(std::chrono::duration<double>(Clock::now() - began).count(), 2.0);
+}
+
 TEST(Session, PauseRightAfterRun_IsNotLost) {
   Harness h;
   h.after(LoadModel{demo_model()});

@@ -226,13 +226,25 @@ TEST(TraceSession, Transport_PlaysTheRecordedSteps) {
   s = after(*trace, Step{5});
   EXPECT_EQ(s->n_frames, all) << "nothing was recorded after the end";
   // Pause stops it between two steps.
-  trace->set_steps_per_second(4.0);
+  trace->set_pace(4.0);
   after(*trace, SetPrompt{"", false});
   trace->send(session::Run{});
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   s = after(*trace, Pause{});
   EXPECT_LT(s->n_frames, all);
   EXPECT_GT(s->n_frames, prompt);
+  // A faster pace counts at once, in the middle of a step that would take ten seconds.
+  trace->set_pace(0.1);
+  after(*trace, SetPrompt{"", false});
+  trace->send(session::Run{});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  trace->set_pace(0.0);
+  const auto freed = std::chrono::steady_clock::now();
+  while (!trace->idle() && std::chrono::steady_clock::now() - freed < std::chrono::seconds(5)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(trace->snapshot()->n_frames, all);
+  s = after(*trace, Rewind{prompt});
   // What a recording cannot do is refused in a sentence, and changes nothing.
   for (const Command& command : std::vector<Command>{ForceToken{5}, SetFaults{{"rope:off"}},
                                                      SetTokens{{1, 2}}, DiagnoseNow{}}) {

@@ -6,29 +6,9 @@
 # Exit 77 when that mode cannot run here.
 build=$(cd "$1" && pwd)
 mode=$2
-export LS_BUILD_DIR=$build
-. "$(dirname "$0")/../../e2e/serve_lib.sh"
 here=$(cd "$(dirname "$0")" && pwd)
-launch=()
-arguments=(--offscreen 1600x1000)
-if [ "$mode" = window ]; then
-  command -v xvfb-run >/dev/null || {
-    echo "xvfb-run is not installed"
-    exit 77
-  }
-  launch=(xvfb-run -a -s "-screen 0 1920x1200x24 -noreset")
-  arguments=()
-fi
-export XDG_CONFIG_HOME=$tmp/config MODEL=$demo
-
-# window SCRIPT OPTIONS...: runs it; what it prints lands in $tmp/out.
-window() {
-  local script=$1
-  shift
-  "${launch[@]}" "$build/layerscope" "${arguments[@]}" "$@" --script "$script" --script-timeout 40 \
-    --script-output "$build/screenshots/$mode" --validation >"$tmp/out" 2>"$tmp/err" ||
-    fail "$script: $(tail -5 "$tmp/err")"
-}
+with_worker=1
+. "$here/../window_lib.sh"
 
 token=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
 echo "$token" >"$tmp/token"
@@ -55,7 +35,7 @@ window "$tmp/dialog.script"
 
 # A task without a script: generate over the wire, print, leave.
 "${launch[@]}" "$build/layerscope" --attach "$url" --token-file "$tmp/token" --prompt "Count from one to nine." --chat \
-  --exit-after 5 --offscreen 1200x800 --screenshot "$build/screenshots/$mode/attach_task.png" >"$tmp/out" ||
+  --exit-after 5 --offscreen 1200x800 --screenshot "$pictures/attach_task.png" >"$tmp/out" ||
   fail "--exit-after"
 grep -q 'one, two, three' "$tmp/out" || fail "--exit-after: $(cat "$tmp/out")"
 end_worker

@@ -166,6 +166,33 @@ TEST(Evidence, Values_StandBesideWhatIsExpected) {
   EXPECT_EQ(view.lo, -3.0F);
 }
 
+TEST(Evidence, Statistics_AreThoseOfTheValues) {
+  Finding f = finding(Severity::kError, "x");
+  f.evidence = {"q", 1, -1, 5, -1, 11, 10, {1.0F, 3.0F, 5.0F}, {1.0F, 2.0F, 3.0F}};
+  EvidenceStats stats = evidence_stats(evidence_view(f));
+  EXPECT_EQ(stats.n, 3);
+  EXPECT_EQ(stats.off, 2);
+  EXPECT_TRUE(stats.compared);
+  EXPECT_DOUBLE_EQ(stats.mean, 3.0);
+  EXPECT_NEAR(stats.deviation, std::sqrt(8.0 / 3.0), 1e-12);
+  EXPECT_DOUBLE_EQ(stats.min, 1.0);
+  EXPECT_DOUBLE_EQ(stats.max, 5.0);
+  EXPECT_DOUBLE_EQ(stats.expected_mean, 2.0);
+  EXPECT_DOUBLE_EQ(stats.max_abs, 2.0);
+  EXPECT_NEAR(stats.rel_l2, std::sqrt(5.0 / 14.0), 1e-12);
+  EXPECT_NEAR(stats.cosine, 22.0 / std::sqrt(35.0 * 14.0), 1e-12);
+  // A value that is no number is counted, and does not make the others so.
+  f.evidence.captured[1] = kNan;
+  stats = evidence_stats(evidence_view(f));
+  EXPECT_EQ(stats.non_finite, 1);
+  EXPECT_DOUBLE_EQ(stats.mean, 3.0);
+  f.evidence.captured = {kNan};
+  f.evidence.expected = {};
+  stats = evidence_stats(evidence_view(f));
+  EXPECT_EQ(stats.non_finite, 1);
+  EXPECT_EQ(stats.mean, 0.0);
+}
+
 TEST(FindingRows, Distance_IsBounded_AnExpectedValueIsNot) {
   Finding f = finding(Severity::kError, "x");
   f.evidence = {"q", 1, -1, 5, -1, 11, 10, {0.5F, 3.0F}, {0.5F, 1.0F}};

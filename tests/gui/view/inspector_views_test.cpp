@@ -152,6 +152,45 @@ TEST(Export, Commands_OfFileAndTensor_NameThem) {
             "layerscope-cli inspect '/my models/a.gguf' --tensor blk.0.attn_q.weight");
 }
 
+TEST(Export, PanelCommands_SayWhatThePanelShows) {
+  session::Snapshot s;
+  EXPECT_EQ(panel_command(s, "attention", 0, "", ""), "") << "no model";
+  auto model = std::make_shared<session::ModelInfo>();
+  model->path = "a.gguf";
+  s.model = model;
+  s.prompt = "x y";
+  s.n_generated = 3;
+  const std::string run = "layerscope-cli generate a.gguf --prompt 'x y' --tokens 3";
+  EXPECT_EQ(panel_command(s, "tokens", 0, "", ""), run);
+  EXPECT_EQ(panel_command(s, "logits", 0, "", ""), run + " --json");
+  EXPECT_EQ(panel_command(s, "attention", 0, "", ""),
+            run + " --trace attention.safetensors --capture attention");
+  EXPECT_EQ(panel_command(s, "norms", 0, "", ""),
+            run + " --trace norms.safetensors --capture summary");
+  EXPECT_EQ(panel_command(s, "kv", 4, "", ""),
+            run + " --trace kv.safetensors --capture full --layers 4-4");
+  EXPECT_EQ(panel_command(s, "tensors", 2, "tap/2/q", ""),
+            run + " --trace tensors.safetensors --capture full --layers 2-2");
+  EXPECT_EQ(panel_command(s, "tensors", 2, "w", ""), "layerscope-cli inspect a.gguf --tensor w");
+  EXPECT_EQ(panel_command(s, "findings", 0, "", ""), diagnose_command(s));
+  EXPECT_EQ(panel_command(s, "model", 0, "", ""), metadata_command(s));
+  EXPECT_EQ(panel_command(s, "log", 0, "", ""), "");
+  EXPECT_EQ(panel_command(s, "compare", 0, "", ""), "") << "nothing is compared";
+  EXPECT_EQ(panel_command(s, "compare", 0, "", "b.log"),
+            run +
+                " --trace compare.safetensors --capture full && layerscope-cli compare "
+                "compare.safetensors b.log --model a.gguf --explain");
+  auto recording = std::make_shared<session::RecordingInfo>();
+  recording->path = "my trace.safetensors";
+  s.recording = recording;
+  EXPECT_EQ(panel_command(s, "attention", 0, "", ""),
+            "layerscope 'my trace.safetensors' --offscreen 1600x1000 --screenshot layerscope.png");
+  EXPECT_EQ(panel_command(s, "findings", 0, "", ""),
+            "layerscope-cli diagnose 'my trace.safetensors'");
+  EXPECT_EQ(panel_command(s, "compare", 0, "", "b.log"),
+            "layerscope-cli compare 'my trace.safetensors' b.log");
+}
+
 TEST(Norms, Ratio_HasGapsWhereEitherIsUnknown) {
   const float nan = std::nanf("");
   const std::vector<float> ratio =
