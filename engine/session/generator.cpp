@@ -377,8 +377,9 @@ Result<bool> Generator::draw(const backend::DrawRequest& request, std::uint64_t 
     const auto at = static_cast<std::size_t>(position);
     return position >= 0 && at < history_.frames().size() ? history_.frames()[at].get() : nullptr;
   };
-  return backend_->draw({request, {session_serial, history_.frames()[evaluated - 1]->serial}, lse, frame},
-                        sink, stop);
+  return backend_->draw(
+      {request, {session_serial, history_.frames()[evaluated - 1]->serial}, lse, frame}, sink,
+      stop);
 }
 
 Status Generator::inspect(int position, const capture::Request& request,
