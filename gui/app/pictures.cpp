@@ -168,8 +168,9 @@ Status Pictures::before_panels(session::SessionLink& session, Ui& ui) {
   describe(snapshot);
   ui.drawn = nullptr;
   ui.look = {};
-  ui.pictures = sink_ != nullptr;
-  if (sink_ == nullptr) {
+  // A recording has no backend that could draw, nor has a difference.
+  ui.pictures = sink_ != nullptr && ui.side() == session::Side::kA && snapshot.recording == nullptr;
+  if (!ui.pictures) {
     return {};
   }
   ui.frames_dropped = sink_->dropped();
@@ -211,7 +212,7 @@ void Pictures::after_panels(session::SessionLink& session, Ui& ui) {
     sink_->used_by(renderer_.frames());
   }
   settled_ = true;
-  if (sink_ == nullptr || !wants_anything(ui.look) || ui.snapshot->n_frames == 0) {
+  if (!ui.pictures || !wants_anything(ui.look) || ui.snapshot->n_frames == 0) {
     return;
   }
   if (answers(ui)) {
