@@ -119,11 +119,16 @@ Status Renderer::begin() {
   return vk_check(imgui_result_, "ImGui_ImplVulkan_NewFrame");
 }
 
-/// New glyphs reach the font atlas.
+/// New glyphs reach the font atlas. Dear ImGui's upload waits for fragment shaders only, while the
+/// frames before may still read the atlas in compute shaders: they are waited for. Rare.
 Status Renderer::update_textures() {
   const ImDrawData& data = *ImGui::GetDrawData();
+  bool waited = false;
   for (ImTextureData* texture : *data.Textures) {
     if (texture->Status != ImTextureStatus_OK) {
+      if (!std::exchange(waited, true)) {
+        context_.wait_idle();
+      }
       ImGui_ImplVulkan_UpdateTexture(texture);
     }
   }
