@@ -99,7 +99,7 @@ Status Graphics::rebuild(Platform& platform, std::span<session::SessionLink* con
   Status status;
   for (int attempt = 1; attempt <= kAttempts; ++attempt) {
     status = make(platform);
-    if (status.ok()) {
+    if (status.ok() && context_ != nullptr) {
       return {};
     }
     spdlog::warn("starting to draw again, attempt {} of {}: {}", attempt, kAttempts,

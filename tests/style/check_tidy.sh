@@ -96,13 +96,16 @@ tidy_unit() { # UNIT SOURCE...
   local unit=$1 status=0 file
   local -a alone
   shift
-  mapfile -t alone < <([ $# -eq 1 ] || misfits "$unit")
-  [ $# -gt 1 ] || alone=("$1")
-  for file in "${alone[@]}"; do
-    [ $# -eq 1 ] || echo "read on its own: $file"
-    grep -vF "\"$file\"" "$unit" >"$unit.rest" || true
-    mv "$unit.rest" "$unit"
-    report "$file" "$LS_BUILD_DIR" "$file" || status=1
+  alone=("$1")
+  while [ $# -eq 1 ] || mapfile -t alone < <(misfits "$unit"); do
+    for file in "${alone[@]}"; do
+      [ $# -eq 1 ] || echo "read on its own: $file"
+      grep -vF "\"$file\"" "$unit" >"$unit.rest" || true
+      mv "$unit.rest" "$unit"
+      report "$file" "$LS_BUILD_DIR" "$file" || status=1
+    done
+    # Without some files others may clash that did not before.
+    if [ $# -eq 1 ] || [ ${#alone[@]} -eq 0 ]; then break; fi
   done
   [ ! -s "$unit" ] || report "$(dirname "$1")" "$work" "$unit" || status=1
   return $status

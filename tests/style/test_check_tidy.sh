@@ -63,7 +63,13 @@ grep -q '^read on its own: ' "$tree/out" || { cat "$tree/out"; fail "two files o
 grep -q 'four.cpp.*bugprone-use-after-move' "$tree/out" || fail "not in four.cpp"
 rm "$tree/engine/a/four.cpp"
 
-echo 'inline int size_of(const char *text) { return sizeof(text); }' >"$tree/engine/a/five.h"
-printf '#include "engine/a/five.h"\nint five() { return size_of("x"); }\n' >"$tree/engine/a/five.cpp"
+cat >"$tree/engine/a/five.h" <<'CPP'
+inline int first_of(int x) {
+  int *pointer = &x;
+  if (x > 3) pointer = nullptr;
+  return *pointer;
+}
+CPP
+printf '#include "engine/a/five.h"\nint five(int x) { return first_of(x); }\n' >"$tree/engine/a/five.cpp"
 ! check || fail "a fault in a header was not found"
 grep -q 'five.h.*error' "$tree/out" || fail "not in five.h"
