@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "gui/vulkan/check.h"
+#include "gui/vulkan/pipelines.h"
 #include "shaders/chart.comp.spv.h"
 #include "shaders/heatmap.comp.spv.h"
 
@@ -68,23 +69,14 @@ Status VulkanHeatmaps::create_pipelines() {
   LS_VK(vkCreateSampler(device, &sampler, nullptr, &raw_sampler));
   sampler_ = UniqueSampler(device, raw_sampler);
 
-  const auto make_layout = [this](VkDescriptorType type,
-                                  UniqueDescriptorSetLayout& layout) -> Status {
-    VkDescriptorSetLayoutBinding binding{};
-    binding.descriptorType = type;
-    binding.descriptorCount = 1;
-    binding.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT;
-    VkDescriptorSetLayoutCreateInfo info{};
-    info.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO;
-    info.bindingCount = 1;
-    info.pBindings = &binding;
-    VkDescriptorSetLayout raw = VK_NULL_HANDLE;
-    LS_VK(vkCreateDescriptorSetLayout(context_.device(), &info, nullptr, &raw));
-    layout = UniqueDescriptorSetLayout(context_.device(), raw);
-    return {};
-  };
-  LS_CHECK(make_layout(VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, input_layout_));
-  LS_CHECK(make_layout(VK_DESCRIPTOR_TYPE_STORAGE_IMAGE, output_layout_));
+  VkDescriptorSetLayoutBinding input{};
+  input.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+  input.descriptorCount = 1;
+  input.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT;
+  VkDescriptorSetLayoutBinding output = input;
+  output.descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_IMAGE;
+  LS_TRY(input_layout_, make_set_layout(device, {&input, 1}));
+  LS_TRY(output_layout_, make_set_layout(device, {&output, 1}));
 
   // Buried textures keep their sets for a few frames: hence twice the number.
   const std::array<VkDescriptorPoolSize, 2> sizes{{
@@ -102,41 +94,11 @@ Status VulkanHeatmaps::create_pipelines() {
   pool_ = UniqueDescriptorPool(device, raw_pool);
 
   const std::array<VkDescriptorSetLayout, 2> layouts{input_layout_.get(), output_layout_.get()};
-  VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(Push)};
-  VkPipelineLayoutCreateInfo layout{};
-  layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
-  layout.setLayoutCount = static_cast<std::uint32_t>(layouts.size());
-  layout.pSetLayouts = layouts.data();
-  layout.pushConstantRangeCount = 1;
-  layout.pPushConstantRanges = &push;
-  VkPipelineLayout raw_layout = VK_NULL_HANDLE;
-  LS_VK(vkCreatePipelineLayout(device, &layout, nullptr, &raw_layout));
-  layout_ = UniquePipelineLayout(device, raw_layout);
-
-  LS_CHECK(create_pipeline(kHeatmapComp, pipelines_[static_cast<std::size_t>(Shader::kHeatmap)]));
-  return create_pipeline(kChartComp, pipelines_[static_cast<std::size_t>(Shader::kChart)]);
-}
-
-Status VulkanHeatmaps::create_pipeline(std::span<const std::uint32_t> code,
-                                       UniquePipeline& pipeline) {
-  VkDevice device = context_.device();
-  VkShaderModuleCreateInfo module_info{};
-  module_info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
-  module_info.codeSize = code.size_bytes();
-  module_info.pCode = code.data();
-  VkShaderModule raw_module = VK_NULL_HANDLE;
-  LS_VK(vkCreateShaderModule(device, &module_info, nullptr, &raw_module));
-  const UniqueShaderModule module(device, raw_module);
-  VkComputePipelineCreateInfo info{};
-  info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
-  info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
-  info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
-  info.stage.module = raw_module;
-  info.stage.pName = "main";
-  info.layout = layout_.get();
-  VkPipeline raw = VK_NULL_HANDLE;
-  LS_VK(vkCreateComputePipelines(device, VK_NULL_HANDLE, 1, &info, nullptr, &raw));
-  pipeline = UniquePipeline(device, raw);
+  LS_TRY(layout_, make_pipeline_layout(device, layouts, VK_SHADER_STAGE_COMPUTE_BIT, sizeof(Push)));
+  LS_TRY(pipelines_[static_cast<std::size_t>(Shader::kHeatmap)],
+         make_compute_pipeline(device, kHeatmapComp, layout_.get()));
+  LS_TRY(pipelines_[static_cast<std::size_t>(Shader::kChart)],
+         make_compute_pipeline(device, kChartComp, layout_.get()));
   return {};
 }
 

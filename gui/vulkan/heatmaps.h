@@ -100,7 +100,6 @@ class VulkanHeatmaps : public HeatmapRenderer {
 
   VulkanHeatmaps(const Context& context, std::string reason);
   Status create_pipelines();
-  Status create_pipeline(std::span<const std::uint32_t> code, UniquePipeline& pipeline);
   /// The texture of `values` [count], or of those in device memory, made as `look` says.
   TextureHandle made(std::string_view key, const Look& look, std::span<const float> values,
                      std::size_t count);

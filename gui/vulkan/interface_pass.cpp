@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "gui/vulkan/check.h"
+#include "gui/vulkan/pipelines.h"
 #include "shaders/interface.frag.spv.h"
 #include "shaders/interface.vert.spv.h"
 
@@ -56,43 +57,17 @@ Status InterfacePass::create_layout() {
   binding.descriptorType = VK_DESCRIPTOR_TYPE_COMBINED_IMAGE_SAMPLER;
   binding.descriptorCount = 1;
   binding.stageFlags = VK_SHADER_STAGE_FRAGMENT_BIT;
-  VkDescriptorSetLayoutCreateInfo set{};
-  set.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO;
-  set.bindingCount = 1;
-  set.pBindings = &binding;
-  VkDescriptorSetLayout raw_set = VK_NULL_HANDLE;
-  LS_VK(vkCreateDescriptorSetLayout(device, &set, nullptr, &raw_set));
-  set_layout_ = UniqueDescriptorSetLayout(device, raw_set);
-  const VkPushConstantRange push{VK_SHADER_STAGE_VERTEX_BIT, 0, sizeof(Push)};
-  VkPipelineLayoutCreateInfo info{};
-  info.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
-  info.setLayoutCount = 1;
-  info.pSetLayouts = &raw_set;
-  info.pushConstantRangeCount = 1;
-  info.pPushConstantRanges = &push;
-  VkPipelineLayout raw = VK_NULL_HANDLE;
-  LS_VK(vkCreatePipelineLayout(device, &info, nullptr, &raw));
-  layout_ = UniquePipelineLayout(device, raw);
+  LS_TRY(set_layout_, make_set_layout(device, {&binding, 1}));
+  VkDescriptorSetLayout set = set_layout_.get();
+  LS_TRY(layout_,
+         make_pipeline_layout(device, {&set, 1}, VK_SHADER_STAGE_VERTEX_BIT, sizeof(Push)));
   return {};
 }
 
 Status InterfacePass::create_pipeline(VkFormat format) {
   VkDevice device = context_->device();
-  const auto make_module = [device](const std::uint32_t* code, std::size_t bytes,
-                                    UniqueShaderModule& module) -> Status {
-    VkShaderModuleCreateInfo info{};
-    info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
-    info.codeSize = bytes;
-    info.pCode = code;
-    VkShaderModule raw = VK_NULL_HANDLE;
-    LS_VK(vkCreateShaderModule(device, &info, nullptr, &raw));
-    module = UniqueShaderModule(device, raw);
-    return {};
-  };
-  UniqueShaderModule vertex;
-  UniqueShaderModule fragment;
-  LS_CHECK(make_module(kInterfaceVert, sizeof(kInterfaceVert), vertex));
-  LS_CHECK(make_module(kInterfaceFrag, sizeof(kInterfaceFrag), fragment));
+  LS_TRY(const UniqueShaderModule vertex, make_shader_module(device, kInterfaceVert));
+  LS_TRY(const UniqueShaderModule fragment, make_shader_module(device, kInterfaceFrag));
   std::array<VkPipelineShaderStageCreateInfo, 2> stages{};
   for (auto& stage : stages) {
     stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "gui/vulkan/check.h"
+#include "gui/vulkan/pipelines.h"
 #include "shaders/tiles.comp.spv.h"
 
 namespace layerscope::gui {
@@ -54,20 +55,8 @@ Status TilePass::create_sets() {
   const VkDescriptorSetLayoutBinding textures{0, VK_DESCRIPTOR_TYPE_COMBINED_IMAGE_SAMPLER,
                                               TileLists::kMostTextures, VK_SHADER_STAGE_COMPUTE_BIT,
                                               nullptr};
-  const auto make_layout = [device](const VkDescriptorSetLayoutBinding* bindings,
-                                    std::uint32_t count,
-                                    UniqueDescriptorSetLayout& layout) -> Status {
-    VkDescriptorSetLayoutCreateInfo info{};
-    info.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO;
-    info.bindingCount = count;
-    info.pBindings = bindings;
-    VkDescriptorSetLayout raw = VK_NULL_HANDLE;
-    LS_VK(vkCreateDescriptorSetLayout(device, &info, nullptr, &raw));
-    layout = UniqueDescriptorSetLayout(device, raw);
-    return {};
-  };
-  LS_CHECK(make_layout(lists.data(), kLists + 1, list_layout_));
-  LS_CHECK(make_layout(&textures, 1, texture_layout_));
+  LS_TRY(list_layout_, make_set_layout(device, lists));
+  LS_TRY(texture_layout_, make_set_layout(device, {&textures, 1}));
   const std::array<VkDescriptorPoolSize, 3> sizes{{
       {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, kSlots * kLists},
       {VK_DESCRIPTOR_TYPE_STORAGE_IMAGE, kSlots},
@@ -99,33 +88,8 @@ Status TilePass::create_sets() {
 Status TilePass::create_pipeline() {
   VkDevice device = context_.device();
   const std::array<VkDescriptorSetLayout, 2> layouts{list_layout_.get(), texture_layout_.get()};
-  const VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(Push)};
-  VkPipelineLayoutCreateInfo layout{};
-  layout.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO;
-  layout.setLayoutCount = static_cast<std::uint32_t>(layouts.size());
-  layout.pSetLayouts = layouts.data();
-  layout.pushConstantRangeCount = 1;
-  layout.pPushConstantRanges = &push;
-  VkPipelineLayout raw_layout = VK_NULL_HANDLE;
-  LS_VK(vkCreatePipelineLayout(device, &layout, nullptr, &raw_layout));
-  layout_ = UniquePipelineLayout(device, raw_layout);
-  VkShaderModuleCreateInfo code{};
-  code.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
-  code.codeSize = sizeof(kTilesComp);
-  code.pCode = kTilesComp;
-  VkShaderModule raw_module = VK_NULL_HANDLE;
-  LS_VK(vkCreateShaderModule(device, &code, nullptr, &raw_module));
-  const UniqueShaderModule module(device, raw_module);
-  VkComputePipelineCreateInfo info{};
-  info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
-  info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
-  info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
-  info.stage.module = raw_module;
-  info.stage.pName = "main";
-  info.layout = raw_layout;
-  VkPipeline raw = VK_NULL_HANDLE;
-  LS_VK(vkCreateComputePipelines(device, VK_NULL_HANDLE, 1, &info, nullptr, &raw));
-  pipeline_ = UniquePipeline(device, raw);
+  LS_TRY(layout_, make_pipeline_layout(device, layouts, VK_SHADER_STAGE_COMPUTE_BIT, sizeof(Push)));
+  LS_TRY(pipeline_, make_compute_pipeline(device, kTilesComp, layout_.get()));
   return {};
 }
 
