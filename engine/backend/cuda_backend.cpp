@@ -9,6 +9,7 @@
 #include "engine/backend/cuda.h"
 #include "engine/backend/cuda_draw.h"
 #include "engine/backend/cuda_fault_pass.h"
+#include "engine/backend/size.h"
 #include "engine/base/log.h"
 #include "kernels/cuda/dequant_blocks.h"
 
@@ -26,8 +27,6 @@ constexpr std::size_t kGroupBytes = std::size_t{16} << 20U;
 constexpr std::size_t kMargin = std::size_t{256} << 20U;  ///< for the driver and its kernels
 
 double gib(std::size_t bytes) { return static_cast<double>(bytes) / (1U << 30U); }
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 /// Elements of the work space in which weights are converted for cuBLAS.
 std::size_t converted_elements(const model::Weights& weights, bool exact) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/backend/cuda_backend.h"
+#include "engine/backend/size.h"
 
 namespace layerscope::backend::cuda {
 
@@ -15,8 +16,6 @@ using kernels::cuda::StatsEntry;
 namespace {
 
 constexpr int kLogitPiece = 8192;  ///< Logits are summarised by several blocks.
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 struct TapRow {
   Tap tap;

@@ -8,6 +8,7 @@
 
 #include "engine/backend/cuda_draw.h"
 #include "engine/backend/cuda_stages.h"
+#include "engine/backend/size.h"
 
 namespace layerscope::backend::cuda {
 
@@ -19,8 +20,6 @@ using kernels::cuda::RawStats;
 using kernels::cuda::StepState;
 
 namespace {
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 template <class T>
 const T* part(const std::byte* results, std::size_t offset) {

@@ -4,16 +4,13 @@
 #include <optional>
 #include <utility>
 
+#include "engine/backend/size.h"
 #include "kernels/cuda/attention_map.h"
 #include "kernels/cuda/draw.h"
 
 namespace layerscope::backend::cuda {
 
 using kernels::cuda::AttentionMapStage;
-
-namespace {
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
-}  // namespace
 
 void CudaBackend::Drawing::cut(int length) {
   if (length < atlas_tokens) {

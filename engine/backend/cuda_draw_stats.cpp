@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "engine/backend/cuda_draw.h"
+#include "engine/backend/size.h"
 
 namespace layerscope::backend::cuda {
 
@@ -23,8 +24,6 @@ constexpr std::array kWideTaps{Tap::kEmbedding, Tap::kFinalNorm, Tap::kLogits};
 static_assert(kernels::cuda::kStatPlanes == kNumStatistics &&
               kernels::cuda::kSeriesPlanes == kNumSeries &&
               kernels::cuda::kProfileLines == kProfileTaps.size());
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 float unknown() {
   float value = 0.0F;

@@ -4,12 +4,11 @@
 #include <vector>
 
 #include "engine/backend/cuda_stages.h"
+#include "engine/backend/size.h"
 
 namespace layerscope::backend::cuda {
 
 namespace {
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 /// So many rows per expert, on average, make cuBLAS worth its launches.
 constexpr int kRowsWorthGrouping = 4;

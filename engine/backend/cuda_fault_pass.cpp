@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/backend/size.h"
+
 namespace layerscope::backend::cuda {
 
 using capture::PassCapture;
@@ -14,8 +16,6 @@ using kernels::cuda::RawStats;
 using model::InterventionKind;
 
 namespace {
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 bool active(const model::Interventions& list, InterventionKind kind, int layer = -1) {
   return model::find(list, kind, layer) != nullptr;

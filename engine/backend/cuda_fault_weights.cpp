@@ -2,11 +2,10 @@
 #include <algorithm>
 
 #include "engine/backend/cuda_fault_pass.h"
+#include "engine/backend/size.h"
 
 namespace layerscope::backend::cuda {
 namespace {
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 /// Puts what an edited model has in place of the file's tensors. Float32 holds every type exactly.
 class Replacer {

@@ -8,14 +8,11 @@
 #include "engine/backend/cuda_backend.h"
 #include "engine/backend/cuda_fault_pass.h"
 #include "engine/backend/cuda_stages.h"
+#include "engine/backend/size.h"
 #include "engine/base/half.h"
 #include "kernels/cuda/inspect.h"
 
 namespace layerscope::backend::cuda {
-
-namespace {
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
-}  // namespace
 
 /// What an inspection overwrites, kept in device memory until it is put back.
 class CudaBackend::Untouched {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/backend/cuda_stages.h"
+#include "engine/backend/size.h"
 
 namespace layerscope::backend::cuda {
 
@@ -11,10 +12,6 @@ using capture::PassCapture;
 using capture::Tap;
 using capture::Tier;
 using kernels::cuda::RawStats;
-
-namespace {
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
-}  // namespace
 
 Status CudaBackend::prefill(const ForwardRequest& request, std::vector<float>& logits,
                             PassCapture& captured) {

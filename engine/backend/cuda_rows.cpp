@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "engine/backend/cuda_draw.h"
+#include "engine/backend/size.h"
 #include "engine/base/log.h"
 #include "kernels/cuda/draw.h"
 
@@ -13,10 +14,6 @@ namespace layerscope::backend::cuda {
 
 using capture::PassCapture;
 using capture::Tier;
-
-namespace {
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
-}  // namespace
 
 // Scores of every head of every layer, and their log-sum-exps.
 std::uint64_t CudaBackend::row_bytes(int position) const {

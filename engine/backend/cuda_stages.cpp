@@ -1,14 +1,10 @@
 #include "engine/backend/cuda_stages.h"
 
+#include "engine/backend/size.h"
+
 namespace layerscope::backend::cuda {
 
 using capture::Tap;
-
-namespace {
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
-
-}  // namespace
 
 Status CudaBackend::Stages::finish_embedding(float* x, const std::int32_t* position, bool bare) {
   const bool learned = spec_.learned_positions;

@@ -7,11 +7,10 @@
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "engine/backend/size.h"
 
 namespace layerscope::backend {
 namespace {
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 int power_of_two(int least, int n) {
   int value = least;

@@ -4,14 +4,14 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/backend/size.h"
+
 namespace layerscope::backend {
 namespace {
 
 using capture::TokenFrame;
 
 constexpr int kLeastColumns = 64;
-
-std::size_t size(int a) { return static_cast<std::size_t>(a); }
 
 int bin_of(int n_tokens, int most) {
   int bin = 1;
