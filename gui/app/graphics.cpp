@@ -30,7 +30,7 @@ Graphics::Graphics(GraphicsOptions options, std::shared_ptr<std::atomic<std::uin
 
 Graphics::~Graphics() = default;
 
-Status Graphics::make(Platform& platform) {
+Result<Graphics::Drawing> Graphics::make(Platform& platform) {
   ContextOptions options;
   options.validation = options_.validation;
   options.problems = problems_;
@@ -42,24 +42,29 @@ Status Graphics::make(Platform& platform) {
     LS_TRY(options.instance_extensions, window_instance_extensions());
     options.can_present = window_can_present;
   }
-  LS_TRY(context_, Context::create(options));
+  Drawing made;
+  LS_TRY(made.context, Context::create(options));
   if (options_.offscreen) {
-    LS_TRY(auto target, OffscreenTarget::create(*context_, {options_.width, options_.height},
+    LS_TRY(auto target, OffscreenTarget::create(*made.context, {options_.width, options_.height},
                                                 VK_FORMAT_R8G8B8A8_UNORM));
-    offscreen_ = target.get();
-    target_ = std::move(target);
+    made.offscreen = target.get();
+    made.target = std::move(target);
   } else {
-    LS_TRY(target_, WindowTarget::create(*context_, platform.window()));
+    LS_TRY(made.target, WindowTarget::create(*made.context, platform.window()));
   }
-  LS_TRY(renderer_, Renderer::create(*context_, *target_, "no model is loaded yet", options_.with));
-  renderer_->measure(options_.measure);
-  pictures_ = std::make_unique<Pictures>(*context_, *renderer_, options_.refused);
+  LS_TRY(made.renderer,
+         Renderer::create(*made.context, *made.target, "no model is loaded yet", options_.with));
+  made.renderer->measure(options_.measure);
+  made.pictures = std::make_unique<Pictures>(*made.context, *made.renderer, options_.refused);
+  return made;
+}
+
+Status Graphics::start(Platform& platform) {
+  LS_TRY(drawing_, make(platform));
   return {};
 }
 
-Status Graphics::start(Platform& platform) { return make(platform); }
-
-bool Graphics::lost() const { return context_ != nullptr && context_->lost(); }
+bool Graphics::lost() const { return drawing_.context != nullptr && drawing_.context->lost(); }
 
 Status Graphics::recover(const Error& error, Platform& platform,
                          std::span<session::SessionLink* const> sessions) {
@@ -81,39 +86,35 @@ Status Graphics::recover(const Error& error, Platform& platform,
 
 Status Graphics::rebuild(Platform& platform, std::span<session::SessionLink* const> sessions) {
   ++losses_;
-  frames_before_ += renderer_->frames();
+  frames_before_ += drawing_.renderer->frames();
   for (session::SessionLink* session : sessions) {
     session->set_draw_sink(nullptr);
   }
   // As at the end of the program, but for what a worker holds: the drawing first, then the window's
   // surface, which a new device needs, then the device.
   Left left;
-  left.sinks = pictures_->release();
-  pictures_.reset();
-  renderer_.reset();
-  offscreen_ = nullptr;
-  target_.reset();
-  left.context = std::move(context_);
+  left.sinks = drawing_.pictures->release();
+  drawing_.pictures.reset();
+  drawing_.renderer.reset();
+  drawing_.offscreen = nullptr;
+  drawing_.target.reset();
+  left.context = std::move(drawing_.context);
   left_.push_back(std::move(left));
   sweep(sinks_lost_);
-  Status status;
-  for (int attempt = 1; attempt <= kAttempts; ++attempt) {
-    status = make(platform);
-    if (status.ok() && context_ != nullptr) {
+  for (int attempt = 1;; ++attempt) {
+    Result<Drawing> made = make(platform);
+    if (made.ok()) {
+      drawing_ = std::move(made).value();
       return {};
     }
     spdlog::warn("starting to draw again, attempt {} of {}: {}", attempt, kAttempts,
-                 status.error().message);
-    renderer_.reset();
-    offscreen_ = nullptr;
-    target_.reset();
-    context_.reset();
-    if (attempt < kAttempts) {
-      std::this_thread::sleep_for(kBetweenAttempts);
-      sweep(sinks_lost_);
+                 made.error().message);
+    if (attempt == kAttempts) {
+      return made.error();
     }
+    std::this_thread::sleep_for(kBetweenAttempts);
+    sweep(sinks_lost_);
   }
-  return status;
 }
 
 void Graphics::sweep(int sinks_lost) {
@@ -133,7 +134,9 @@ void Graphics::sweep(int sinks_lost) {
 Status Graphics::resize(int width, int height) {
   options_.width = static_cast<std::uint32_t>(width);
   options_.height = static_cast<std::uint32_t>(height);
-  return offscreen_ != nullptr ? offscreen_->resize({options_.width, options_.height}) : Status{};
+  return drawing_.offscreen != nullptr
+             ? drawing_.offscreen->resize({options_.width, options_.height})
+             : Status{};
 }
 
 }  // namespace layerscope::gui

@@ -52,35 +52,41 @@ class Graphics {
   /// `sinks_lost` as in Snapshot: when it rises, CUDA's side of that memory is gone.
   void sweep(int sinks_lost);
 
-  [[nodiscard]] Context& context() { return *context_; }
-  [[nodiscard]] Renderer& renderer() { return *renderer_; }
-  [[nodiscard]] Pictures& pictures() { return *pictures_; }
+  [[nodiscard]] Context& context() { return *drawing_.context; }
+  [[nodiscard]] Renderer& renderer() { return *drawing_.renderer; }
+  [[nodiscard]] Pictures& pictures() { return *drawing_.pictures; }
   /// Another size of the image; a window's target follows the window by itself.
   Status resize(int width, int height);
   /// Devices that were lost so far.
   [[nodiscard]] int losses() const { return losses_; }
   /// Frames of all devices so far.
-  [[nodiscard]] std::uint64_t frames() const { return frames_before_ + renderer_->frames(); }
+  [[nodiscard]] std::uint64_t frames() const {
+    return frames_before_ + drawing_.renderer->frames();
+  }
 
  private:
+  /// All that belongs to one device; what is made first goes last.
+  struct Drawing {
+    std::unique_ptr<Context> context;
+    std::unique_ptr<RenderTarget> target;
+    OffscreenTarget* offscreen = nullptr;  ///< target, when offscreen
+    std::unique_ptr<Renderer> renderer;
+    std::unique_ptr<Pictures> pictures;
+  };
   /// What a worker may still write to when its device is gone.
   struct Left {
     std::unique_ptr<Context> context;  ///< first: goes last
     std::vector<std::shared_ptr<interop::PictureSource>> sinks;
   };
 
-  Status make(Platform& platform);
+  Result<Drawing> make(Platform& platform);
   Status rebuild(Platform& platform, std::span<session::SessionLink* const> sessions);
 
   GraphicsOptions options_;
   std::shared_ptr<std::atomic<std::uint32_t>> problems_;
   std::deque<LossPlan> rehearsals_;
   std::vector<Left> left_;
-  std::unique_ptr<Context> context_;
-  std::unique_ptr<RenderTarget> target_;
-  OffscreenTarget* offscreen_ = nullptr;  ///< target_, when offscreen
-  std::unique_ptr<Renderer> renderer_;
-  std::unique_ptr<Pictures> pictures_;
+  Drawing drawing_;  ///< empty only before `start` and after an error
   int losses_ = 0;
   std::deque<std::chrono::steady_clock::time_point> recent_losses_;
   int sinks_lost_ = 0;
