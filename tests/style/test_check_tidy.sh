@@ -59,7 +59,7 @@ int four(std::string text) {
 }
 CPP
 ! check || fail "a moved-from value was not found"
-grep -q '^read on its own: ' "$tree/out" || { cat "$tree/out"; fail "two files of one name stood in one unit"; }
+grep -q '^read apart: ' "$tree/out" || { cat "$tree/out"; fail "two files of one name stood in one unit"; }
 grep -q 'four.cpp.*bugprone-use-after-move' "$tree/out" || fail "not in four.cpp"
 rm "$tree/engine/a/four.cpp"
 
