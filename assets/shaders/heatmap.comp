@@ -1,9 +1,9 @@
 // Values → colours. One invocation per cell; sizes and settings come as push constants.
 //
 // Not-a-number, infinities and exact zeros get colours that no colour map contains; holes are
-// transparent, so that the background shows. The maps are piecewise linear in sRGB through every
-// eighth colour of the published ones (viridis, magma: matplotlib; cividis: Nuñez, Anderton, Renslow
-// 2018) and equal gui/view/color_map.cpp, which draws the legends; a test compares the two.
+// transparent, so that the background shows. A map is piecewise linear in sRGB through the stops of
+// gui/view/color_map.cpp, which draws the legends; a test compares the two. (A table of all maps in
+// here is copied by software drivers for every cell: three times the time.)
 #version 460
 
 layout(local_size_x = 8, local_size_y = 8) in;
@@ -15,10 +15,14 @@ layout(push_constant) uniform Push {
   int width;
   int height;
   uint offset;     // first value
-  uint color_map;  // 0 viridis, 1 cividis, 2 magma, 3 diverging, 4 shade
+  uint color_map;  // as ColorMap; 4: shade
   uint flags;      // 1: logarithmic scale, 2: mark NaN, infinities and zeros, >> 2: overlay
   float lo;
   float hi;
+  int lines;  // of a chart, as the next two
+  int cells;
+  float thickness;
+  uint colours[9];  // 0xRRGGBB, stops of the map
 } push;
 
 const uint kLog = 1u;
@@ -42,11 +46,6 @@ const uint kShade = 4u;  // white, to be tinted: its opacity says how much
 const float kShadeMost = 0.62;
 
 const int kStops = 9;
-const uint kMaps[4 * kStops] = uint[](
-    0x440154u, 0x472D7Bu, 0x3B528Bu, 0x2C728Eu, 0x21918Cu, 0x28AE80u, 0x5EC962u, 0xADDC30u, 0xFDE725u,
-    0x00224Eu, 0x123570u, 0x3B496Cu, 0x575D6Du, 0x707173u, 0x8A8678u, 0xA59C74u, 0xC3B369u, 0xFEE838u,
-    0x000004u, 0x1C1044u, 0x4F127Bu, 0x812581u, 0xB5367Au, 0xE55064u, 0xFB8761u, 0xFEC287u, 0xFCFDBFu,
-    0x2166ACu, 0x4E90C4u, 0x8CBEDCu, 0xC9E1EFu, 0xF7F7F7u, 0xFBD5C0u, 0xEF9E80u, 0xD5604Fu, 0xB2182Bu);
 
 vec3 unpack(uint rgb) {
   return vec3(float((rgb >> 16) & 255u), float((rgb >> 8) & 255u), float(rgb & 255u)) / 255.0;
@@ -56,8 +55,7 @@ vec3 unpack(uint rgb) {
 vec3 map_colour(float t) {
   const float at = clamp(t, 0.0, 1.0) * float(kStops - 1);
   const int low = min(int(at), kStops - 2);
-  const int first = int(min(push.color_map, 3u)) * kStops + low;
-  return mix(unpack(kMaps[first]), unpack(kMaps[first + 1]), at - float(low));
+  return mix(unpack(push.colours[low]), unpack(push.colours[low + 1]), at - float(low));
 }
 
 float position(float value) {

@@ -268,6 +268,7 @@ TextureHandle VulkanHeatmaps::texture(std::string_view key, const HeatmapData& d
                     (static_cast<std::uint32_t>(data.overlay) << kOverlayShift);
   look.push.lo = data.lo;
   look.push.hi = data.hi;
+  look.push.colors = view::color_map_stops(data.color_map);
   return made(key, look, data.values,
               static_cast<std::size_t>(std::max(data.width, 0)) *
                   static_cast<std::size_t>(std::max(data.height, 0)));
@@ -297,7 +298,7 @@ TextureHandle VulkanHeatmaps::chart(std::string_view key, const ChartData& data)
   look.push.lines = source.lines;
   look.push.cells = source.cells;
   look.push.thickness = data.thickness;
-  look.push.colors = data.colors;
+  std::copy(data.colors.begin(), data.colors.end(), look.push.colors.begin());
   return made(key, look, source.values,
               static_cast<std::size_t>(rows) * static_cast<std::size_t>(source.cells));
 }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "gui/view/chart.h"
+#include "gui/view/color_map.h"
 #include "gui/view/heatmap.h"
 #include "gui/vulkan/image_memory.h"
 
@@ -52,7 +53,7 @@ class VulkanHeatmaps : public HeatmapRenderer {
  private:
   static constexpr std::uint32_t kStagingSlots = 3;
 
-  /// Push constants of both shaders; heatmap.comp reads the first seven.
+  /// Push constants of both shaders.
   struct Push {
     std::int32_t width = 0, height = 0;
     std::uint32_t offset = 0;
@@ -61,7 +62,7 @@ class VulkanHeatmaps : public HeatmapRenderer {
     float lo = 0.0F, hi = 0.0F;
     std::int32_t lines = 0, cells = 0;
     float thickness = 0.0F;
-    std::array<std::uint32_t, kMostChartLines> colors{};
+    std::array<std::uint32_t, view::kColorStops> colors{};  ///< of the map, or of the lines
     bool operator==(const Push&) const = default;
   };
   enum class Shader : std::uint8_t { kHeatmap, kChart };
