@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "gui/panels/actions.h"
+#include "gui/panels/widgets.h"
+#include "gui/view/color_map.h"
 
 namespace layerscope::gui {
 
@@ -202,6 +204,7 @@ void Shell::register_states() {
   widgets.state("app/pictures/bytes_to_host", std::to_string(snapshot.drawn_bytes_to_host));
   widgets.state("app/pictures/tokens",
                 std::to_string(ui_.drawn != nullptr ? ui_.drawn->frame.n_tokens : 0));
+  widgets.state("app/color_map", view::color_map_name(chosen_map(ui_)));
   widgets.state("app/theme", ui_.settings.dark ? "dark" : "light");
   widgets.state("app/font_scale", fmt::format("{:.2f}", ui_.settings.font_scale));
   widgets.state("selection/position", std::to_string(ui_.selection.position));

@@ -124,11 +124,8 @@ void AttentionOverview::grid(Ui& ui) {
   {
     const FontScope font(ui.fonts.mono, 0.8F);
     const Cell cell = cell_size(ui, ImGui::GetContentRegionAvail());
-    const TextureHandle texture =
-        ui.heatmaps != nullptr && atlas_.data.width > 0
-            ? ui.heatmaps->texture(ui.snapshot->draws ? "attention/drawn" : "attention/overview",
-                                   atlas_.data)
-            : 0;
+    const TextureHandle texture = heatmap_texture(
+        ui, ui.snapshot->draws ? "attention/drawn" : "attention/overview", atlas_.data);
     const ImVec2 origin = ImGui::GetCursorScreenPos();
     const float pitch = cell.size + cell.gap;
     ImGui::InvisibleButton("grid", {cell.margin_x + static_cast<float>(heads) * pitch,

@@ -173,7 +173,6 @@ void KvCachePanel::map(Ui& ui, const capture::CacheStats& stats, ImVec2 room) {
     data.version = version_;
     data.lo = map_.lo;
     data.hi = map_.hi;
-    data.color_map = static_cast<ColorMap>(std::clamp(ui.settings.color_map, 0, 2));
     heatmap(ui, "kv/heat", data, min, max);
   }
   const int every = std::max(1, static_cast<int>(std::ceil(ImGui::GetTextLineHeight() / cell_h)));

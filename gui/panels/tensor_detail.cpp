@@ -87,9 +87,7 @@ void TensorDetail::histogram(Ui& ui, const view::TensorScan& scan, TensorLook& l
   const double full = std::log1p(static_cast<double>(most));
   const float pitch = size.x / static_cast<float>(view::TensorScan::kBins);
   const bool is_signed = lo < 0.0F && hi > 0.0F;
-  const ColorMap colours = is_signed
-                               ? ColorMap::kDiverging
-                               : static_cast<ColorMap>(std::clamp(ui.settings.color_map, 0, 2));
+  const ColorMap colours = is_signed ? ColorMap::kDiverging : chosen_map(ui);
   for (std::size_t i = 0; i < view::TensorScan::kBins; ++i) {
     const double part = std::log1p(static_cast<double>(scan.histogram[i])) / full;
     const float x = min.x + static_cast<float>(i) * pitch;

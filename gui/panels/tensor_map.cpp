@@ -112,8 +112,7 @@ void TensorMap::image(Ui& ui, const std::string& id, const view::ValueMap& map,
   data.lo = lo_;
   data.hi = hi_;
   const bool is_signed = lo_ < 0.0F && hi_ > 0.0F;
-  data.color_map = is_signed ? ColorMap::kDiverging
-                             : static_cast<ColorMap>(std::clamp(ui.settings.color_map, 0, 2));
+  data.color_map = is_signed ? ColorMap::kDiverging : ColorMap::kChosen;
   data.overlay = static_cast<Overlay>(std::clamp(look.overlay, 0, 3));
   // The map may be of an older view: it is drawn where its cells are now.
   const view::MapRequest& r = map.request;

@@ -213,13 +213,24 @@ void empty_until_run(Ui& ui, std::string_view where, std::string_view title,
   empty_state(ui, where, title, hint);
 }
 
+ColorMap chosen_map(const Ui& ui) {
+  return static_cast<ColorMap>(std::clamp(ui.settings.color_map, 0, 2));
+}
+
+TextureHandle heatmap_texture(Ui& ui, std::string_view key, HeatmapData data) {
+  if (ui.heatmaps == nullptr || data.width <= 0 || data.height <= 0) {
+    return 0;
+  }
+  if (data.color_map == ColorMap::kChosen) {
+    data.color_map = chosen_map(ui);
+  }
+  return ui.heatmaps->texture(key, data);
+}
+
 void heatmap(Ui& ui, std::string_view key, const HeatmapData& data, ImVec2 min, ImVec2 max,
              ImVec2 uv_max) {
   ImDrawList* draw = ImGui::GetWindowDrawList();
-  TextureHandle texture = 0;
-  if (ui.heatmaps != nullptr && data.width > 0 && data.height > 0) {
-    texture = ui.heatmaps->texture(key, data);
-  }
+  const TextureHandle texture = heatmap_texture(ui, key, data);
   if (texture == 0) {
     draw->AddRectFilled(min, max, colors(ui).plot);
   } else {
@@ -241,14 +252,14 @@ void color_bar(Ui& ui, std::string_view key, const HeatmapData& of, float width,
   data.width = static_cast<int>(kRamp.size());
   data.height = 1;
   data.values = kRamp;
-  data.version = static_cast<std::uint64_t>(of.color_map) + 1;
+  data.version = 1;
   data.flag = false;
-  data.color_map = of.color_map;
+  data.color_map = of.color_map == ColorMap::kChosen ? chosen_map(ui) : of.color_map;
   const ImVec2 min = ImGui::GetCursorScreenPos();
   const float height = px(ui, 9.0F);
   heatmap(ui, key, data, min, {min.x + width, min.y + height});
   ImGui::Dummy({width, height});
-  tip(fmt::format("{}{}", view::color_map_name(of.color_map),
+  tip(fmt::format("{}{}", view::color_map_name(data.color_map),
                   of.log_scale ? " · logarithmic" : " · linear"));
   const FontScope font(ui.fonts.mono, 0.86F);
   const ImU32 quiet = colors(ui).quiet;
@@ -304,6 +315,7 @@ bool search_field(Ui& ui, std::string_view id, std::string& value, const char* h
   const bool changed = ImGui::InputTextWithHint("##field", hint, &value);
   ImGui::PopID();
   ui.widgets.mark(id);
+  ui.widgets.state(fmt::format("{}/text", id), value);
   if (!ImGui::IsItemActive()) {
     tip(hint);  // over what is being typed it would hide the results
   }

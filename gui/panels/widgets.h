@@ -73,6 +73,12 @@ void empty_state(Ui& ui, std::string_view where, std::string_view title, std::st
 /// The same for what a run would fill: a file that can only be listed says so instead.
 void empty_until_run(Ui& ui, std::string_view where, std::string_view title, std::string_view hint);
 
+/// The colour map of the settings.
+ColorMap chosen_map(const Ui& ui);
+
+/// The texture of `data`, ColorMap::kChosen resolved; 0 without renderer.
+TextureHandle heatmap_texture(Ui& ui, std::string_view key, HeatmapData data);
+
 /// Draws the used corner (`uv_max`) of a heatmap into a rectangle; a flat rectangle without
 /// renderer.
 void heatmap(Ui& ui, std::string_view key, const HeatmapData& data, ImVec2 min, ImVec2 max,

@@ -24,7 +24,8 @@ float channel(std::uint32_t color, unsigned shift) {
 }  // namespace
 
 const std::array<std::uint32_t, kColorStops>& color_map_stops(ColorMap map) {
-  return kMaps[static_cast<std::size_t>(map) % kMaps.size()];
+  const auto at = static_cast<std::size_t>(map);
+  return kMaps[at < kMaps.size() ? at : 0];
 }
 
 std::array<float, 3> sample_color_map(ColorMap map, float t) {
@@ -54,6 +55,8 @@ const char* color_map_name(ColorMap map) {
       return "blue–white–red";
     case ColorMap::kShade:
       return "opacity";
+    case ColorMap::kChosen:
+      return "as chosen";
   }
   return "";
 }

@@ -14,8 +14,9 @@
 namespace layerscope::gui {
 
 /// kShade is white of an opacity that grows with the root of the value (at most 0.62): to be
-/// tinted.
-enum class ColorMap : std::uint8_t { kViridis, kCividis, kMagma, kDiverging, kShade };
+/// tinted. kChosen is the one of the settings (panels::heatmap_texture knows it; elsewhere
+/// viridis).
+enum class ColorMap : std::uint8_t { kViridis, kCividis, kMagma, kDiverging, kShade, kChosen };
 
 /// What is shown instead of the value: one kind stands out, everything else turns grey.
 enum class Overlay : std::uint8_t { kNone, kNonFinite, kZero, kSign };
@@ -41,7 +42,7 @@ struct HeatmapData {
   float hi = 1.0F;
   bool log_scale = false;
   bool flag = true;
-  ColorMap color_map = ColorMap::kViridis;
+  ColorMap color_map = ColorMap::kChosen;
   Overlay overlay = Overlay::kNone;
 
   static constexpr float kHole = -std::numeric_limits<float>::max();

@@ -7,7 +7,10 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 #include <set>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "gui/panels/actions.h"
@@ -192,6 +195,43 @@ TEST(Panels, ClickingATokenAndTheMap_SelectsTheStep) {
   bench.point("norms/map", 0);
   EXPECT_EQ(bench.ui.selection.position, 20);
   EXPECT_EQ(bench.ui.selection.layer, 2);
+}
+
+/// Notes the colour map of every heatmap and draws nothing.
+class MapsAsked : public HeatmapRenderer {
+ public:
+  TextureHandle texture(std::string_view key, const HeatmapData& data) override {
+    asked[std::string(key)] = data.color_map;
+    return 0;
+  }
+  TextureHandle chart(std::string_view /*key*/, const ChartData& /*data*/) override { return 0; }
+  [[nodiscard]] std::string_view path_text() const override { return "none"; }
+  [[nodiscard]] std::string_view path_reason() const override { return "a test"; }
+
+  std::map<std::string, ColorMap> asked;
+};
+
+TEST(Panels, ChosenColourMap_ColoursEveryMapThatHasNoneOfItsOwn) {
+  Bench bench({1600, 1000});
+  MapsAsked renderer;
+  bench.ui.heatmaps = &renderer;
+  bench.ui.snapshot = Builder({4, 4, 12}).grow_to(41).build();
+  for (const ColorMap chosen : {ColorMap::kViridis, ColorMap::kCividis, ColorMap::kMagma}) {
+    bench.ui.settings.color_map = static_cast<int>(chosen);
+    renderer.asked.clear();
+    bench.frame(3);
+    std::set<std::string> chosen_by;
+    for (const auto& [key, map] : renderer.asked) {
+      EXPECT_NE(map, ColorMap::kChosen) << key;
+      if (map == chosen) {
+        chosen_by.insert(key);
+      } else {
+        EXPECT_TRUE(map == ColorMap::kDiverging || map == ColorMap::kShade) << key;
+      }
+    }
+    EXPECT_TRUE(chosen_by.contains("attention/overview"));
+    EXPECT_GE(chosen_by.size(), 5U) << "overview, head, norms and their bars";
+  }
 }
 
 TEST(Panels, ContextMenu_OpensForceWithSearch) {
