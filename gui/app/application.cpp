@@ -234,7 +234,7 @@ Status Application::start_script() {
       std::fflush(stdout);
     }
   };
-  host.draw_frames = [this](bool all) { graphics_->renderer().set_drawing(all); };
+  host.draw_frames = [this](bool all) { graphics_->draw_frames(all); };
   host.text_problems = probe_.text_problems;
   shell_->set_export_folder(options_.script_output);
   script_ = std::make_unique<ScriptDriver>(std::move(actions), std::move(options), std::move(host));

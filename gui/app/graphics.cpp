@@ -55,6 +55,7 @@ Result<Graphics::Drawing> Graphics::make(Platform& platform) {
   LS_TRY(made.renderer,
          Renderer::create(*made.context, *made.target, "no model is loaded yet", options_.with));
   made.renderer->measure(options_.measure);
+  made.renderer->set_drawing(draws_all_);
   made.pictures = std::make_unique<Pictures>(*made.context, *made.renderer, options_.refused);
   return made;
 }
@@ -129,6 +130,11 @@ void Graphics::sweep(int sinks_lost) {
     return std::all_of(left.sinks.begin(), left.sinks.end(),
                        [](const auto& sink) { return sink.use_count() == 1; });
   });
+}
+
+void Graphics::draw_frames(bool all) {
+  draws_all_ = all;
+  drawing_.renderer->set_drawing(all);
 }
 
 Status Graphics::resize(int width, int height) {

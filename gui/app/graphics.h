@@ -55,6 +55,8 @@ class Graphics {
   [[nodiscard]] Context& context() { return *drawing_.context; }
   [[nodiscard]] Renderer& renderer() { return *drawing_.renderer; }
   [[nodiscard]] Pictures& pictures() { return *drawing_.pictures; }
+  /// False: frames are laid out, only what is saved is drawn; on whichever device.
+  void draw_frames(bool all);
   /// Another size of the image; a window's target follows the window by itself.
   Status resize(int width, int height);
   /// Devices that were lost so far.
@@ -85,6 +87,7 @@ class Graphics {
   GraphicsOptions options_;
   std::shared_ptr<std::atomic<std::uint32_t>> problems_;
   std::deque<LossPlan> rehearsals_;
+  bool draws_all_ = true;
   std::vector<Left> left_;
   Drawing drawing_;  ///< empty only before `start` and after an error
   int losses_ = 0;
