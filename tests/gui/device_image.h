@@ -1,7 +1,6 @@
 // A small image drawn on any Vulkan device, software included, and read back; skipped without one.
 #pragma once
 
-#include <gtest/gtest.h>
 #include <imgui.h>
 
 #include <memory>
@@ -9,21 +8,19 @@
 
 #include "gui/vulkan/offscreen_target.h"
 #include "gui/vulkan/renderer.h"
+#include "tests/gui/on_device.h"
 
 namespace layerscope::gui {
 
 inline constexpr std::uint32_t kSize = 64;
 
-class DeviceImage : public ::testing::Test {
+class DeviceImage : public OnDevice {
  protected:
   void SetUp() override {
-    ContextOptions options;
-    options.validation = true;
-    auto context = Context::create(options);
-    if (!context.ok()) {
-      GTEST_SKIP() << context.error().message;
+    OnDevice::SetUp();
+    if (context_ == nullptr) {
+      return;
     }
-    context_ = std::move(context).value();
     ImGui::CreateContext();
     ImGui::GetIO().IniFilename = nullptr;
     auto target = OffscreenTarget::create(*context_, {kSize, kSize}, VK_FORMAT_R8G8B8A8_UNORM);
@@ -39,9 +36,7 @@ class DeviceImage : public ::testing::Test {
     if (ImGui::GetCurrentContext() != nullptr) {
       ImGui::DestroyContext();
     }
-    if (context_ != nullptr) {
-      EXPECT_EQ(context_->validation_errors(), 0U);
-    }
+    OnDevice::TearDown();
   }
 
   /// Draws one frame with a texture stretched over the whole image and reads it back.
@@ -62,7 +57,6 @@ class DeviceImage : public ::testing::Test {
     return pixels.ok() ? pixels.value() : Pixels{};
   }
 
-  std::unique_ptr<Context> context_;
   std::unique_ptr<OffscreenTarget> target_;
   std::unique_ptr<Renderer> renderer_;
 };

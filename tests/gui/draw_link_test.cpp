@@ -11,6 +11,7 @@
 #include "gui/interop/device_sink.h"
 #include "tests/gpu/cuda_generator.h"
 #include "tests/gui/buffer_reader.h"
+#include "tests/gui/on_device.h"
 
 namespace layerscope::gui::interop {
 namespace {
@@ -42,16 +43,13 @@ class LateSink final : public backend::DrawSink {
   cudaStream_t stream_ = nullptr;
 };
 
-class DrawLink : public ::testing::Test {
+class DrawLink : public OnDevice {
  protected:
   void SetUp() override {
-    ContextOptions options;
-    options.validation = true;
-    auto context = Context::create(options);
-    if (!context.ok()) {
-      GTEST_SKIP() << context.error().message;
+    OnDevice::SetUp();
+    if (context_ == nullptr) {
+      return;
     }
-    context_ = std::move(context).value();
     auto sink = DeviceSink::create(*context_);
     if (!sink.ok()) {
       GTEST_SKIP() << sink.error().message;
@@ -77,9 +75,7 @@ class DrawLink : public ::testing::Test {
   void TearDown() override {
     generator_.reset();  // the stream first, then what it wrote to
     sink_.reset();
-    if (context_ != nullptr) {
-      EXPECT_EQ(context_->validation_errors(), 0U);
-    }
+    OnDevice::TearDown();
   }
 
   bool made(backend::DrawSink& sink) {
@@ -133,7 +129,6 @@ class DrawLink : public ::testing::Test {
     return wrong;
   }
 
-  std::unique_ptr<Context> context_;
   std::unique_ptr<DeviceSink> sink_;
   std::unique_ptr<session::Generator> generator_;
   BufferReader reader_;

@@ -13,6 +13,7 @@
 #include "gui/app/glyph_grid.h"
 #include "gui/vulkan/offscreen_target.h"
 #include "gui/vulkan/renderer.h"
+#include "tests/gui/on_device.h"
 
 namespace layerscope::gui {
 namespace {
@@ -99,18 +100,8 @@ class Page {
   std::unique_ptr<Renderer> renderer_;
 };
 
-class GlyphGrid : public ::testing::Test {
+class GlyphGrid : public OnDevice {
  protected:
-  void SetUp() override {
-    ContextOptions options;
-    options.validation = true;
-    auto context = Context::create(options);
-    if (!context.ok()) {
-      GTEST_SKIP() << context.error().message;
-    }
-    context_ = std::move(context).value();
-  }
-
   Pixels draw(const std::string& first, bool aligned) {
     Page page;
     const Status started = page.start(*context_);
@@ -119,8 +110,6 @@ class GlyphGrid : public ::testing::Test {
     EXPECT_TRUE(pixels.ok());
     return pixels.ok() ? std::move(pixels).value() : Pixels{};
   }
-
-  std::unique_ptr<Context> context_;
 };
 
 struct Difference {

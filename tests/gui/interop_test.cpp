@@ -11,22 +11,20 @@
 #include "gui/interop/shared_buffer.h"
 #include "gui/interop/shared_timeline.h"
 #include "tests/gui/buffer_reader.h"
+#include "tests/gui/on_device.h"
 
 namespace layerscope::gui::interop {
 namespace {
 
 constexpr VkDeviceSize kBytes = VkDeviceSize{16} << 20U;
 
-class Interop : public testing::Test {
+class Interop : public OnDevice {
  protected:
   void SetUp() override {
-    ContextOptions options;
-    options.validation = true;
-    auto context = Context::create(options);
-    if (!context.ok()) {
-      GTEST_SKIP() << context.error().message;
+    OnDevice::SetUp();
+    if (context_ == nullptr) {
+      return;
     }
-    context_ = std::move(context).value();
     const auto device = find_cuda_device(*context_);
     if (!device.ok()) {
       GTEST_SKIP() << device.error().message;
@@ -51,8 +49,8 @@ class Interop : public testing::Test {
     }
     if (context_ != nullptr) {
       context_->wait_idle();
-      EXPECT_EQ(context_->validation_errors(), 0U);
     }
+    OnDevice::TearDown();
   }
 
   /// The stream fills the buffer, late: a signal that comes too early shows as old bytes.
@@ -71,7 +69,6 @@ class Interop : public testing::Test {
     return n;
   }
 
-  std::unique_ptr<Context> context_;
   int device_ = 0;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<SharedBuffer> buffer_;
