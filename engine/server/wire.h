@@ -95,8 +95,10 @@ class WireReader {
       failed_ = true;
       return;
     }
-    std::memcpy(out.data(), bytes_.data(), out.size_bytes());
-    bytes_.remove_prefix(out.size_bytes());
+    if (!out.empty()) {  // an empty span may have no address
+      std::memcpy(out.data(), bytes_.data(), out.size_bytes());
+      bytes_.remove_prefix(out.size_bytes());
+    }
   }
   void fail() { failed_ = true; }
   [[nodiscard]] std::size_t left() const { return bytes_.size(); }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <cstddef>
 #include <cstring>
 #include <random>
 
@@ -13,6 +14,10 @@
 #include "engine/session/trace_export.h"
 #include "tests/engine/format/temp_file.h"
 #include "tests/support/fixtures.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+extern "C" std::size_t __sanitizer_get_current_allocated_bytes();  // their malloc has no mallinfo2
+#endif
 
 namespace layerscope::testing {
 namespace {
@@ -187,8 +192,12 @@ struct Played {
     return last;
   }
   static std::uint64_t held() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return __sanitizer_get_current_allocated_bytes();
+#else
     const struct mallinfo2 info = mallinfo2();
     return info.uordblks + info.hblkhd;
+#endif
   }
 };
 
