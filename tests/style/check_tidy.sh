@@ -4,10 +4,10 @@
 #   check_tidy.sh [file...]     default: every file of engine, kernels and gui that is compiled
 #
 # Files of one folder that are compiled alike are read as one translation unit: nearly all the time of a
-# single file goes into the headers that its neighbours include too (26 files of gui/view: 11 s together,
-# 160 s one by one). The static analyser leaves included files alone, except those of a file whose name
-# begins with UnifiedSource (clang, AnalysisManager::isInCodeFile). Files that cannot stand in one unit
-# with their neighbours (the same name in both) make a further unit, and the output says so.
+# single file goes into the headers that its neighbours include too. The static analyser leaves included
+# files alone, except those of a file whose name begins with UnifiedSource (clang,
+# AnalysisManager::isInCodeFile). Files that cannot stand in one unit with their neighbours (the same name
+# in both) make a further unit, and the output says so.
 set -euo pipefail
 cd "$LS_SOURCE_DIR"
 if ! command -v clang-tidy >/dev/null; then
@@ -96,7 +96,7 @@ report() { # NAME FILE
 }
 # Sources that do not fit are taken out, until those that stay compile together; they make the next unit.
 tidy_unit() { # UNIT SOURCE...
-  local unit=$1 status=0 file
+  local unit=$1 status=0
   local -a apart clashing
   shift
   cp "$unit" "$unit.all"
