@@ -258,9 +258,20 @@ void color_bar(Ui& ui, std::string_view key, const HeatmapData& of, float width,
   const ImVec2 min = ImGui::GetCursorScreenPos();
   const float height = px(ui, 9.0F);
   heatmap(ui, key, data, min, {min.x + width, min.y + height});
-  ImGui::Dummy({width, height});
-  tip(fmt::format("{}{}", view::color_map_name(data.color_map),
-                  of.log_scale ? " · logarithmic" : " · linear"));
+  const std::string what = fmt::format("{}{}", view::color_map_name(data.color_map),
+                                       of.log_scale ? " · logarithmic" : " · linear");
+  if (of.color_map == ColorMap::kChosen) {
+    ImGui::PushID(key.data(), key.data() + key.size());
+    if (ImGui::InvisibleButton("bar", {width, height})) {
+      ui.settings.color_map = (ui.settings.color_map + 1) % 3;
+    }
+    ImGui::PopID();
+    ui.widgets.mark(key);
+    tip(what + "\nClick for the next colour map");
+  } else {
+    ImGui::Dummy({width, height});
+    tip(what);
+  }
   const FontScope font(ui.fonts.mono, 0.86F);
   const ImU32 quiet = colors(ui).quiet;
   const std::string lo = view::number_text(static_cast<double>(of.lo));

@@ -84,7 +84,8 @@ TextureHandle heatmap_texture(Ui& ui, std::string_view key, HeatmapData data);
 void heatmap(Ui& ui, std::string_view key, const HeatmapData& data, ImVec2 min, ImVec2 max,
              ImVec2 uv_max = {1.0F, 1.0F});
 
-/// A horizontal colour bar with its range in numbers below: `lo`, a note in the middle, `hi`.
+/// A horizontal colour bar with its range in numbers below: `lo`, a note in the middle, `hi`. Where
+/// the map is the chosen one, a click chooses the next.
 void color_bar(Ui& ui, std::string_view key, const HeatmapData& of, float width,
                std::string_view note);
 

@@ -62,7 +62,7 @@ class VulkanHeatmaps : public HeatmapRenderer {
     float lo = 0.0F, hi = 0.0F;
     std::int32_t lines = 0, cells = 0;
     float thickness = 0.0F;
-    std::array<std::uint32_t, view::kColorStops> colors{};  ///< of the map, or of the lines
+    view::ColorStops colors{};  ///< of the map, or of the lines
     bool operator==(const Push&) const = default;
   };
   enum class Shader : std::uint8_t { kHeatmap, kChart };
