@@ -23,8 +23,9 @@ if [ "$mode" = window ]; then
   command -v xvfb-run >/dev/null || { echo "xvfb-run is not installed"; exit 77; }
   launch=(xvfb-run -a -s "-screen 0 1920x1200x24 -noreset") arguments=()
 fi
+# Where the history has room for all rows (4.4 GB), a processor's map is made of them instead.
 XDG_CONFIG_HOME=$work/config "${launch[@]}" "$build/layerscope" "$work/long.gguf" --backend "$backend" \
-  --context 33000 --prompt "$prompt" "${arguments[@]}" --script "$root/tests/gui/long/long_context.script" \
+  --history-memory 1G --context 33000 --prompt "$prompt" "${arguments[@]}" --script "$root/tests/gui/long/long_context.script" \
   --script-output "$build/screenshots/$mode" --validation | tee "$work/printed.txt"
 value() { sed -n "s,^attention/$1: ,,p" "$2"; }
 near() { # what, a, b, relative tolerance: "query key value" each
