@@ -249,7 +249,8 @@ void Application::restyle() {
 
 bool Application::idle() const {
   return reading_ == nullptr && session_->idle() && graphics_->pictures().settled() &&
-         shell_->compared().settled() && shell_->ui().snapshot == shell_->compared().snapshot();
+         shell_->whole() && shell_->compared().settled() &&
+         shell_->ui().snapshot == shell_->compared().snapshot();
 }
 
 Status Application::resize(int width, int height) {

@@ -389,6 +389,7 @@ void Shell::poll_system_dialog() {
 
 ShellRequests Shell::after_frame() {
   AppRequests asked = std::exchange(ui_.requests, AppRequests{});
+  partial_ = asked.partial;
   if ((asked.open_file_dialog || asked.open_reference_dialog) && !browser_.visible()) {
     choosing_reference_ = asked.open_reference_dialog;
     browser_.open(ui_.settings.last_folder, ui_.settings.recent,

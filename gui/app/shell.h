@@ -59,6 +59,8 @@ class Shell {
   void draw(float scale, double frame_seconds);
   /// Carries out what panels and keys asked for.
   ShellRequests after_frame();
+  /// Whether the last frame showed every token where it should.
+  [[nodiscard]] bool whole() const { return !partial_; }
 
   /// Loads a model or opens a trace (a folder opens the browser there). The present one stays if
   /// that fails.
@@ -124,6 +126,7 @@ class Shell {
   float scale_ = 1.0F;
   CommandPalette palette_;
   std::string export_folder_;
+  bool partial_ = false;  ///< the last frame's AppRequests::partial
   std::string info_;
   double info_until_ = 0.0;  ///< ImGui time; the note goes then
   std::string open_tab_;     ///< of the last frame

@@ -11,7 +11,8 @@
 namespace layerscope::gui {
 namespace {
 
-constexpr int kSettleFrames = 8;  ///< until thumbnails and maps show the last token
+constexpr int kSettleFrames = 8;    ///< once thumbnails and maps show the last token
+constexpr int kMostFrames = 10000;  ///< until they do
 
 }  // namespace
 
@@ -70,7 +71,8 @@ Result<bool> Task::advance() {
       idle_version_ = still ? std::optional(snapshot->version) : std::nullopt;
       return false;
     case Phase::kDrawing:
-      if (++frames_ >= kSettleFrames) {
+      settled_frames_ = shell_.whole() ? settled_frames_ + 1 : 0;
+      if (settled_frames_ >= kSettleFrames || ++frames_ >= kMostFrames) {
         phase_ = Phase::kDone;
       }
       return phase_ == Phase::kDone;

@@ -37,7 +37,7 @@ class Task {
   Shell& shell_;
   std::string problem_;
   Phase phase_ = Phase::kLoading;
-  int frames_ = 0;
+  int frames_ = 0, settled_frames_ = 0;  ///< after the generation
   bool generating_ = false;
   bool began_round_ = false;
   std::optional<std::uint64_t> idle_version_;  ///< of the snapshot, when last seen idle

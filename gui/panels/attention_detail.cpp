@@ -77,7 +77,7 @@ void AttentionDetail::update_rows(Ui& ui) {
   map_.select(ui.selection.layer, ui.selection.head,
               ui.settings.show_scores ? view::MapValue::kScore : view::MapValue::kProbability);
   if (!map_.update(*ui.snapshot)) {
-    ui.requests.redraw = true;
+    ui.requests.redraw = ui.requests.partial = true;
   }
   shown_ = {};
   shown_.data = map_.data(ui.settings.log_attention);

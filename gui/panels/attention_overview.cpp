@@ -183,7 +183,7 @@ void AttentionOverview::update(Ui& ui) {
   ui.look.thumbnails = ui.snapshot->draws;
   if (!ui.snapshot->draws) {
     if (!thumbnails_.update(*ui.snapshot)) {
-      ui.requests.redraw = true;
+      ui.requests.redraw = ui.requests.partial = true;
     }
     atlas_ = {thumbnails_.data(), thumbnails_.n_layers(), thumbnails_.n_heads(), thumbnails_.side(),
               thumbnails_.used()};

@@ -92,6 +92,7 @@ struct AppRequests {
   bool show_keys = false;
   bool quit = false;
   bool redraw = false;    ///< A panel works in slices: draw the next frame without waiting.
+  bool partial = false;   ///< What a panel shows lacks tokens that a next frame will have.
   std::string open_path;  ///< load this model
   std::string show_tab;   ///< open this bottom tab
   bool show_palette = false;

@@ -25,8 +25,12 @@ if [ "$mode" = window ]; then
 fi
 # Where the history has room for all rows (4.4 GB), a processor's map is made of them instead.
 XDG_CONFIG_HOME=$work/config "${launch[@]}" "$build/layerscope" "$work/long.gguf" --backend "$backend" \
-  --history-memory 1G --context 33000 --prompt "$prompt" "${arguments[@]}" --script "$root/tests/gui/long/long_context.script" \
-  --script-output "$build/screenshots/$mode" --validation | tee "$work/printed.txt"
+  --history-memory 1G --context 33000 --prompt "$prompt" "${arguments[@]}" \
+  --script "$root/tests/gui/long/long_context.script" --script-output "$build/screenshots/$mode" --validation | tee "$work/printed.txt"
+# With room for them, the map is made of the rows that came with the tokens, some in every frame.
+XDG_CONFIG_HOME=$work/config "${launch[@]}" "$build/layerscope" "$work/long.gguf" --backend cpu \
+  --history-memory 2G --context 12100 --prompt "${prompt:0:12000}" "${arguments[@]}" \
+  --script "$root/tests/gui/long/long_rows.script" --validation
 value() { sed -n "s,^attention/$1: ,,p" "$2"; }
 near() { # what, a, b, relative tolerance: "query key value" each
   awk -v what="$1" -v a="$2" -v b="$3" -v e="$4" 'BEGIN {
