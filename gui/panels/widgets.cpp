@@ -217,13 +217,19 @@ ColorMap chosen_map(const Ui& ui) {
   return static_cast<ColorMap>(std::clamp(ui.settings.color_map, 0, 2));
 }
 
+namespace {
+
+ColorMap resolved(const Ui& ui, ColorMap map) {
+  return map == ColorMap::kChosen ? chosen_map(ui) : map;
+}
+
+}  // namespace
+
 TextureHandle heatmap_texture(Ui& ui, std::string_view key, HeatmapData data) {
   if (ui.heatmaps == nullptr || data.width <= 0 || data.height <= 0) {
     return 0;
   }
-  if (data.color_map == ColorMap::kChosen) {
-    data.color_map = chosen_map(ui);
-  }
+  data.color_map = resolved(ui, data.color_map);
   return ui.heatmaps->texture(key, data);
 }
 
@@ -254,7 +260,7 @@ void color_bar(Ui& ui, std::string_view key, const HeatmapData& of, float width,
   data.values = kRamp;
   data.version = 1;
   data.flag = false;
-  data.color_map = of.color_map == ColorMap::kChosen ? chosen_map(ui) : of.color_map;
+  data.color_map = resolved(ui, of.color_map);
   const ImVec2 min = ImGui::GetCursorScreenPos();
   const float height = px(ui, 9.0F);
   heatmap(ui, key, data, min, {min.x + width, min.y + height});
@@ -263,7 +269,7 @@ void color_bar(Ui& ui, std::string_view key, const HeatmapData& of, float width,
   if (of.color_map == ColorMap::kChosen) {
     ImGui::PushID(key.data(), key.data() + key.size());
     if (ImGui::InvisibleButton("bar", {width, height})) {
-      ui.settings.color_map = (ui.settings.color_map + 1) % 3;
+      ui.settings.color_map = (static_cast<int>(data.color_map) + 1) % 3;
     }
     ImGui::PopID();
     ui.widgets.mark(key);

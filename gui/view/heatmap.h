@@ -14,7 +14,7 @@
 namespace layerscope::gui {
 
 /// kShade is white of an opacity that grows with the root of the value (at most 0.62): to be
-/// tinted. kChosen is the one of the settings (panels::heatmap_texture knows it; elsewhere
+/// tinted. kChosen is the one of the settings (gui/panels: heatmap_texture knows it; elsewhere
 /// viridis).
 enum class ColorMap : std::uint8_t { kViridis, kCividis, kMagma, kDiverging, kShade, kChosen };
 
